@@ -279,6 +279,8 @@ class Outcome(StrEnum):
     """It is decided, and its parent's join has refused the result."""
     ASKED = "asked"
     """Votes were cast, none could win, and a person is asked."""
+    DEFERRED = "deferred"
+    """Votes were cast, none has won yet, and it waits for further ones of its run's budget."""
 
     @property
     def decided(self) -> bool:
@@ -288,7 +290,7 @@ class Outcome(StrEnum):
     @property
     def open(self) -> bool:
         """Whether the child is still to be decided."""
-        return self in (Outcome.AGAIN, Outcome.ASKED)
+        return self in (Outcome.AGAIN, Outcome.ASKED, Outcome.DEFERRED)
 
 
 class Truth(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from maker.calibration.budget_plan import BudgetPlan
 from maker.calibration.contradicted import Contradicted, carried, contradicted
 from maker.calibration.greedy import Greedy, greedy_of
 from maker.calibration.moment import moment_words
@@ -106,6 +107,7 @@ class Plan(NamedTuple):
         contradicted: Classes with pilot steps on which the likeliest answer is wrong; their share is carried into
             ``margins.right``.
         batches: For a map that asks in batches, rounds and hours by ``vote.extra``, the job's own first.
+        budget: What the budget buys that all rows of a map have together; None without one.
     """
 
     key: int
@@ -130,6 +132,7 @@ class Plan(NamedTuple):
     contradicted: tuple[Contradicted, ...] = ()
     of_rows: bool = False
     batches: tuple[BatchPlan, ...] = ()
+    budget: BudgetPlan | None = None
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from operator import attrgetter
 from typing import NamedTuple, Unpack
 
+from maker.calibration.budget_plan import plan_budget
 from maker.calibration.contradicted import (
     contradicted,
     refuse_contradicted,
@@ -19,6 +20,7 @@ from maker.calibration.forecast import UNSEEN, Plan, described, risk_budget_of
 from maker.calibration.observations import CONFIDENCE, VERSION, Calibration, Kept
 from maker.calibration.readings import Reading, other_readings
 from maker.calibration.refusals import refused
+from maker.engine.vote_budget import BudgetTerms
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
@@ -27,6 +29,7 @@ from maker.job.load import JobLike, load_job
 from maker.job.plan_words import WRONG, row_error_line
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of
+from maker.job.vote_budget import budget_terms, refuse_small
 from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest, given
 from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
@@ -71,6 +74,8 @@ def plan_from(job: Job, kept: Kept) -> Plan:
     loads = [risk_budget_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
     if not loads:
         raise BadInput(f"the run asks no step of the classes that calibration {key} has heard", fix=CALIBRATE)
+    if (terms := budget_terms(job)) is not None:
+        return _with_budget(job, kept, loads, terms)
     if job.vote.budget is not None:
         bought = _within(loads, job.vote.budget)
         _refuse_cap(job, bought)
@@ -86,6 +91,16 @@ def plan_from(job: Job, kept: Kept) -> Plan:
         return made
     _refuse_unshown(made, row_error)
     return made._replace(of_rows=True)
+
+
+def _with_budget(job: Job, kept: Kept, loads: list[RiskBudget], terms: BudgetTerms) -> Plan:
+    """Return what is to be expected of a map with its own k, and what its budget of votes buys."""
+    refuse_small(job, loads[0].steps)
+    margins = given(loads, {load.name: terms.k for load in loads}, CONFIDENCE)
+    made = described(job, kept.key, kept.calibration, None, loads, margins)
+    call_cost = None if made.cost is None else made.cost.estimate / made.calls.estimate
+    heard = kept.calibration.classes[loads[0].name]
+    return made._replace(budget=plan_budget(terms, loads[0], heard, call_cost))
 
 
 class _Choice(NamedTuple):

@@ -14,7 +14,15 @@ from typing import Any
 from maker.calibration.map_pilot import MARGINS, sample_size
 from maker.cli.advice import completed, next_step
 from maker.cli.output import print
-from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
+from maker.cli.tables import (
+    print_alarms,
+    print_budget,
+    print_events,
+    print_models,
+    print_table,
+    print_watched,
+    print_workers,
+)
 from maker.core.plugins import Plugin
 from maker.errors import PluginError
 from maker.job.estimate import CHARACTERS_PER_TOKEN, Estimate, Survey
@@ -40,6 +48,7 @@ def print_summary(report: RunReport) -> None:
     """Print a run's status, reason, counts and digest, and the next command."""
     print(f"run {report.run_id} is {report.status}" + (f": {completed(report.reason)}" if report.reason else ""))
     print(f"  {_counts(report)}")
+    print_budget(report.events)
     print_alarms(report.events)
     _print_outcome(report)
     then = f"check every step, without a model, with `maker verify {report.run_id}`"
@@ -93,6 +102,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     print_models(report.models)
     print_workers(report.workers)
     print_watched(report.monitor, str(report.settings.get("monitor", {}).get("policy", "")))
+    print_budget(report.events)
     print_alarms(report.events)
     print_events([event for event in report.events if event["kind"] != AlarmRaised.kind])
     _print_outcome(report)

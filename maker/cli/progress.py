@@ -29,6 +29,7 @@ from maker.lifecycle.events import (
     StepsAsked,
     StepsDecided,
     UnmadeTest,
+    VotesAllocated,
     VotesDecorrelated,
     WorkerGone,
     WorkerWaiting,
@@ -124,6 +125,9 @@ class Progress:
             self._print(_awaited(event))
         elif isinstance(event, BatchChanged):
             self._print(_batch(event))
+        elif isinstance(event, VotesAllocated):
+            asked = f"{event.rows:,} of {event.open:,} open rows get {event.votes:,} more votes"
+            self._print(f"{asked}; {event.left:,} are left")
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
         elif isinstance(event, AlarmRaised | UnmadeTest):

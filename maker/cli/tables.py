@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maker.cli.output import as_text, print, writing
-from maker.lifecycle.events import AlarmRaised
+from maker.lifecycle.events import AlarmRaised, VoteBudgetOver, budget_line
 from maker.types import money
 
 WIDE = 160
@@ -77,6 +77,13 @@ def print_alarms(events: Sequence[Mapping[str, Any]]) -> None:
         if one["kind"] == AlarmRaised.kind:
             level = f"p <= {one['p']:.2g}, alarm level {one['level']:.2g}"
             print(f"  alarm: steps of class {one['step_class']} ({one['statistic']}): {one['text']} ({level})")
+
+
+def print_budget(events: Sequence[Mapping[str, Any]]) -> None:
+    """Print what a run's budget of votes has bought, where it is over."""
+    over = [one for one in events if one["kind"] == VoteBudgetOver.kind]
+    if over:
+        print(f"  {budget_line(over[-1])}")
 
 
 def print_watched(classes: Sequence[Mapping[str, Any]], policy: str) -> None:

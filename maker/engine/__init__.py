@@ -53,6 +53,12 @@ a limit, by the server's own count too, as ``benchmarks/recovery/faults.py limit
 word about tokens, and takes refusals and errors (HTTP 4xx, 5xx) for unbilled. Where there are limits, each worker has
 a grant of its own, and a lost worker's grant counts as spent.
 
+**One budget of votes.** With ``vote.budget`` each row of a map asks once for the votes that could decide it. One that
+is open then is put off: its samples stay in the store, with the outcome ``deferred``, and its chain is let go. When no
+row is in work, `vote_budget` reads all tallies, says which rows are asked again, and commits that (``again``) with an
+event that holds what was given out so far. Such a row goes on from its samples, at the vote after them. What decides
+who is asked stands in the store, so that a resume, a lost worker and a second worker change nothing.
+
 **Memo.** `memo_feed` tells workers which decisions they may take again, once these are committed. Nobody but its maker
 knows a decision that is not committed.
 

@@ -19,6 +19,7 @@ from maker.engine.quiet import Quiet
 from maker.engine.referrals import Referrals, ReferredStep
 from maker.engine.scheduler import LogChanges, Scheduler
 from maker.engine.sharing import HeldBack, Sharing
+from maker.engine.vote_budget import VoteBudget
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -53,7 +54,7 @@ class Session(NamedTuple):
     another; ``on_held`` of one that has waited for a shared limit; ``on_batch`` of what becomes of batches. They return
     what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers,
     ``referrals`` has people asked about undecided steps. ``remembered`` is there where decisions are taken again,
-    ``sharing`` where the job names a shared limit.
+    ``vote_budget`` where the votes of all rows have one budget, ``sharing`` where the job names a shared limit.
     """
 
     scheduler: Scheduler
@@ -76,6 +77,7 @@ class Session(NamedTuple):
     outside: Outside
     referrals: Referrals
     remembered: MemoFeed | None = None
+    vote_budget: VoteBudget | None = None
     sharing: Sharing | None = None
 
 
@@ -182,6 +184,8 @@ class Driver:
                 self._journal.put(Entry(events=[session.on_held(one) for one in held]))
             self._look_outside(session)
             self._take_answers(session, now=scheduler.idle)
+            if session.vote_budget is not None and scheduler.idle and not scheduler.held:
+                self._give_votes(session, session.vote_budget)
             self._join(session)
             if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 continue
@@ -221,6 +225,20 @@ class Driver:
                 self._take_answer(session, row)
             if not (now and rows):
                 return
+
+    def _give_votes(self, session: Session, budget: VoteBudget) -> None:
+        """Let deferred rows ask for further votes of the run's budget; where it is spent, go on without them."""
+        scheduler = session.scheduler
+        for fork in [fork for fork in scheduler.forks if fork.single and fork.lenient]:
+            self._journal.flush()
+            for given in budget.give(fork.rows, fork.count):
+                self._ahead = True
+                scheduler.ask_again(fork, given.again)
+                scheduler.give_up(fork, given.given_up)
+                self._journal.put(given.entry)
+                self._ahead = False
+            # What is asked again is read from the store.
+            self._journal.flush()
 
     def _take_answer(self, session: Session, row: ReferralRow) -> None:
         try:
@@ -476,6 +494,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         closed=changes.closed,
         missed=changes.missed,
         undecided=changes.undecided,
+        deferred=changes.deferred,
         forgotten=changes.forgotten,
         unresolved=changes.unresolved,
         referred=referred,

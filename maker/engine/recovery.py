@@ -135,15 +135,15 @@ def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: b
     again: list[int] = []
     wrong: dict[int, str] = {}
     refused: set[int] = set()
-    missed = asked = 0
+    missed = waiting = 0
     for one in read_outcomes(database, chain.key):
         if one.outcome == Outcome.REFUSED:
             refused.add(one.idx)
             continue
         if one.idx >= cursor:
             ahead.add(one.idx)
-        if one.outcome == Outcome.ASKED:
-            asked += 1
+        if one.outcome in (Outcome.ASKED, Outcome.DEFERRED):
+            waiting += 1
         elif lenient and one.outcome != Outcome.AGAIN:
             missed += 1
         elif not lenient and one.outcome == Outcome.WRONG:
@@ -156,7 +156,7 @@ def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: b
         chain=chain,
         cursor=cursor,
         next=following,
-        finished=cursor + len(ahead) - len(again) - len(wrong) - asked,
+        finished=cursor + len(ahead) - len(again) - len(wrong) - waiting,
         ahead=ahead,
         again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted([*again, *missing])],
         wrong=wrong,

@@ -6,7 +6,7 @@ Pure but for the chains of an earlier process, which it takes from the store one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -18,13 +18,14 @@ from maker.engine.referrals import AnsweredStep, ReferredStep
 from maker.engine.row_faults import RowFaults, Unanswered
 from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
+from maker.store.deferred import deferral_text
 from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, UndecidedStep
 from maker.store.referrals import StepKey
 from maker.store.seals import Place
 from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
 from maker.voting.forks import child_at
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
+from maker.voting.messages import ChainAt, ChainRef, Decided, Deferral, EarlierVotes, Ended, Forked, Stuck
 from maker.voting.paths import ROOT, Path, chain_name
 
 RESTORED_AT_ONCE = 16
@@ -54,6 +55,7 @@ class LogChanges:
     forgotten: list[StepKey] = field(default_factory=list)
     unresolved: list[Stuck] = field(default_factory=list)
     referred: list[ReferredStep] = field(default_factory=list)
+    deferred: list[UndecidedStep] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
@@ -99,6 +101,8 @@ class Scheduler:
             and its number.
         faults: Tells whose fault it is that rows get no reply.
         referred: Steps that people are asked about: their chains wait.
+        earlier: Returns the votes that deferred children of a fork go on from, by the key of its chain and their places
+            (number, epoch); None where no step is put off.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Scheduler:
         find: Callable[[int, Path, ChainAt | None, int], RecoveryPoint],
         faults: RowFaults | None = None,
         referred: Collection[StepKey] = (),
+        earlier: Callable[[int, Sequence[tuple[int, int]]], Mapping[int, EarlierVotes]] | None = None,
     ) -> None:
         self._root = root
         self._find = find
@@ -131,6 +136,7 @@ class Scheduler:
         self._failures = 0
         self._faults = faults or RowFaults()
         self._referred = referred
+        self._earlier = earlier
         self._called_back = False
         self.troubles = 0
         self.first_trouble = ""
@@ -223,7 +229,7 @@ class Scheduler:
                 self._take_up(fork)
                 continue
             born = self._born(fork, room, begun)
-            children.append(Children(fork.at, fork.single, born))
+            children.append(Children(fork.at, fork.single, born, self._go_on(fork, born)))
             out.update(map(children[-1].ref, born))
             room -= len(born)
         return Handed(tuple(chains), tuple(children), tuple(begun))
@@ -343,6 +349,13 @@ class Scheduler:
             begun.append(NewChain(child.chain, at.chain, at.idx, at.epoch, child.number, here.digest))
         return born
 
+    def _go_on(self, fork: OpenFork, born: tuple[Child, ...]) -> Mapping[int, EarlierVotes]:
+        """Return the votes that children go on from, by their numbers."""
+        if self._earlier is None or not fork.single:
+            return {}
+        places = [(child.number, child.epoch) for child in born if ChainRef(child.chain, child.number) in self._voted]
+        return self._earlier(fork.rows, places) if places else {}
+
     def _key(self) -> int:
         self._last += 1
         if self._last >= self._end:
@@ -408,6 +421,9 @@ class Scheduler:
         if stuck.referred is not None:
             self._refer(ref, stuck, changes)
             return
+        if stuck.deferred is not None and ref.child is not None:
+            self._defer(ref, ref.child, stuck, stuck.deferred, changes)
+            return
         valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
         outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
         reason = undecided(stuck.idx, stuck.kind, stuck.reason)
@@ -427,6 +443,28 @@ class Scheduler:
             changes.missed.append(Missed(ref.chain, ref.child, stuck.epoch, str(Outcome.ASKED), reason))
             self._settle(rows, ref.child, changes)
         changes.referred.append(ReferredStep(ref.chain, self.known(ref).name, fork, stuck))
+
+    def _defer(self, ref: ChainRef, number: int, stuck: Stuck, deferral: Deferral, changes: LogChanges) -> None:
+        """Put a single step off, for further votes of the run's budget."""
+        changes.deferred.append(UndecidedStep(ref.chain, stuck))
+        self._make_room(ref, stuck.idx, stuck.epoch, changes)
+        reason = deferral_text(deferral)
+        changes.missed.append(Missed(ref.chain, number, stuck.epoch, str(Outcome.DEFERRED), reason))
+        self._settle(self._rows[ref.chain], number, changes)
+
+    def ask_again(self, fork: OpenFork, children: Iterable[Child]) -> None:
+        """Let deferred children of a fork of single steps ask for further votes."""
+        for child in children:
+            fork.again_rows.append(child)
+            self._voted.add(ref := ChainRef(child.chain, child.number))
+            if child.epoch:
+                self._epochs[ref] = child.epoch
+
+    def give_up(self, fork: OpenFork, children: int) -> None:
+        """Go on without so many deferred children of a fork of single steps."""
+        fork.finished += children
+        fork.missed += children
+        self.missed += children
 
     def answered(self, answered: AnsweredStep) -> LogChanges:
         """Let a chain go on that a person's answer takes further; returns what that adds to the log."""

@@ -32,6 +32,7 @@ class ServiceKeywords(TypedDict, total=False):
     row_error: float
     target: float
     budget: int
+    budget_cost: float
     consequence: Mapping[str, float]
     thinking: Sequence[tuple[str, str]]
     on_undecided: Literal["leave", "ask"]

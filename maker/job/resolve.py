@@ -32,6 +32,7 @@ from maker.job.validate import (
 )
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
+from maker.job.vote_budget import check_vote_budget
 from maker.models.server_settings import FallbackEndpoint
 from maker.models.settings import (
     MODEL_KINDS,
@@ -188,6 +189,8 @@ def resolve(raw: Raw) -> Job:
         given=task.given(),
     )
     check_job(job, raw)
+    problems.of(check_vote_budget, job, raw)
+    problems.refuse()
     job = job if poll is None else pilot_variant(job, poll)
     job = job if ahead is None else precompute_variant(job, ahead)
     problems.of(check_votes, job, raw)

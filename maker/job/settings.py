@@ -141,8 +141,11 @@ class VoteSettings(_Table):
             ``0.01``.
         pilot: What the pilot for ``row_error`` found. maker writes it; it cannot be set.
         target (probability): With ``k = "auto"``: the wanted probability that the whole run is right. E.g. ``0.99``.
-        budget (votes): With ``k = "auto"``, in place of ``target``: so many valid votes, on average, for the margins
-            that make it as probable as may be that the run is right. E.g. ``100000``.
+        budget (votes): For a map: so many votes, flagged ones included, for all rows together; those first that decide
+            most. With ``k = "auto"``, in place of ``target``: so many valid votes, on average, for the margins that
+            make it as probable as may be that the run is right. E.g. ``100000``.
+        budget_cost (the currency of your prices): For a map, in place of ``budget``: what the votes for all rows
+            together may cost; it needs prices. E.g. ``12.5``.
         consequence: How much a wrong step of a class counts, 1 unless said. E.g. ``{move = 2}``.
         plan: What the plan for ``k = "auto"`` found. maker writes it; it cannot be set.
         on_undecided: What becomes of a step whose votes elect nobody within ``max_votes``: ``leave`` pauses the run
@@ -158,6 +161,7 @@ class VoteSettings(_Table):
     pilot: PilotFound | None = None
     target: float | None = Field(default=None, gt=0, lt=1)
     budget: int | None = Field(default=None, ge=1)
+    budget_cost: float | None = Field(default=None, gt=0)
     consequence: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda value: not value)
     plan: PlanFound | None = None
     thinking: tuple[tuple[str, str], ...] | None = None

@@ -15,6 +15,7 @@ from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
+from maker.job.vote_budget import refuse_small
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
 from maker.lifecycle.reviewed_rows import ranges_of, reviewed_rows
@@ -122,13 +123,15 @@ def another_round(
         decomposer = job.decomposer
         assert isinstance(decomposer, RoundDecomposer)  # noqa: S101 - it was a moment ago
         state = decomposer.state.read(recovery_point(OpenChain.alone(database, root), decomposer).at.state)
-        if not call_user_code(f"{decomposer.name}: asked_again", decomposer.asked_again, state):
+        asked = call_user_code(f"{decomposer.name}: asked_again", decomposer.asked_again, state)
+        if not asked:
             rows = isinstance(decomposer, RowDecomposer)
             see = f"see the outcomes of its rows with `maker results {row.run_id}`"
             raise RunNotResumable(
                 f"run {row.run_id} has no {'row' if rows else 'slice'} to ask again: none is {' or '.join(again)}",
                 fix=see if rows else "start a new run",
             )
+        refuse_small(job, asked)
         return report(_forked(database, row, root.cursor, job, grown))
 
 

@@ -69,7 +69,8 @@ class CommitListener:
                 on_event(event)
         if entry.waiting:
             on_event(RepliesAwaited(run_id, entry.waiting))
-        samples = [sample for undecided in entry.undecided for sample in undecided.stuck.heard.samples]
+        left = (*(undecided.stuck for undecided in entry.undecided), *entry.closing)
+        samples = [sample for stuck in left for sample in stuck.heard.samples]
         flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
         if entry.undecided and is_for_samples(self._job, self._row):
             on_event(StepsAsked(run_id, len(entry.undecided), len(samples) - flagged, flagged))

@@ -58,6 +58,9 @@ from maker.types import Outcome
 from maker.verification.intact import check_resumable
 from maker.voting.messages import ChainAt, Ended, OpenStep
 
+BUDGETS = ("budget", "budget_cost")
+"""Settings of ``[vote]`` that give all rows of a map one budget."""
+
 
 class Again(NamedTuple):
     """What a retry votes on again: children with these outcomes; and whether it may do effects again."""
@@ -287,6 +290,7 @@ def take(
     job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
     code = code_change(database, row, job, back=claims is None)
     _refuse_level(row, job)
+    _refuse_budget(row, job)
     sources = () if row.sources else pinned_sources(job)
     job = job_in_order(job, row.classes if code is None else code.classes)
     _require_keys(job)
@@ -350,6 +354,20 @@ def _refuse_level(row: RunRow, job: Job) -> None:
         raise RunNotResumable(
             f"run {row.run_id} has store.samples = {level!r}, which cannot change to {job.store.samples!r}",
             fix="continue in a new run with `maker fork`, which may set it",
+        )
+
+
+def _refuse_budget(row: RunRow, job: Job) -> None:
+    """Refuse a budget for a run that began without one, and the other way round: how much it is may change."""
+    before, now = (
+        [name for name in BUDGETS if vote.get(name) is not None]
+        for vote in (row.settings["vote"], job.settings["vote"])
+    )
+    if before != now:
+        had, has = (" and ".join(f"vote.{name}" for name in names) or "no budget" for names in (before, now))
+        raise RunNotResumable(
+            f"run {row.run_id} began with {had}, which cannot change to {has}: its rows have asked by that",
+            fix="go on with the setting that it has, of another value if you like; or start a new run",
         )
 
 

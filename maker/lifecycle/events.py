@@ -10,6 +10,7 @@ from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.store.code import CODE_CHANGED
+from maker.store.deferred import ALLOCATED, SPENT
 from maker.store.outside import IN_DOUBT, WAIT_BEGUN, WAIT_ENDED
 from maker.store.vote_monitor import ALARM, DECORRELATED, UNMADE
 from maker.voting.messages import Decided
@@ -262,6 +263,55 @@ class BatchChanged(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class VotesAllocated(JsonEvent):
+    """Of a budget of votes, ``rows`` open rows of a map get further ``votes``, one request each.
+
+    ``open`` rows were open before, ``spent`` is what was given out by then, these among it, and ``left`` the rest.
+    """
+
+    kind: ClassVar[str] = ALLOCATED
+
+    run_id: str
+    rows: int
+    votes: int
+    spent: int
+    left: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoteBudgetOver(JsonEvent):
+    """No row of a map gets further votes of its ``budget``: that is spent, or they are decided.
+
+    ``spent`` votes decided ``decided`` of ``rows``; ``open`` ones stay undecided. So many ``more_votes``, a tenth, are
+    expected to decide ``more_rows`` of them.
+    """
+
+    kind: ClassVar[str] = SPENT
+
+    run_id: str
+    budget: str
+    spent: int
+    rows: int
+    decided: int
+    open: int
+    more_votes: int
+    more_rows: float
+
+
+def budget_line(facts: Mapping[str, Any]) -> str:
+    """Return in words what a budget of votes has bought, from the facts of a `VoteBudgetOver`."""
+    bought = f"{facts['spent']:,} votes decided {facts['decided']:,} of {facts['rows']:,} rows"
+    line = f"the budget of {facts['budget']}: {bought}"
+    if not facts["open"]:
+        return line
+    line += f" and left {facts['open']:,} open"
+    if not facts["more_votes"]:
+        return f"{line}; none of them may take a further vote"
+    return f"{line}; {facts['more_votes']:,} more votes would be expected to decide {facts['more_rows']:,.0f} of them"
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
@@ -398,6 +448,8 @@ _Kept: TypeAlias = (
     | LimitAwaited
     | UnmadeTest
     | BatchChanged
+    | VotesAllocated
+    | VoteBudgetOver
     | AlarmRaised
     | VotesDecorrelated
     | WaitBegun

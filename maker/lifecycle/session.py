@@ -25,12 +25,14 @@ from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
 from maker.engine.sharing import HeldBack, Sharing
+from maker.engine.vote_budget import VoteBudget
 from maker.errors import LeaseLost, MakerError, StoreFailed, extra
 from maker.job.job import Job
 from maker.job.pilot_steps import pilot_steps
 from maker.job.probe import expected_steps
 from maker.job.rules import batches, prices, rules_of
 from maker.job.settings import worker_gpus
+from maker.job.vote_budget import budget_terms
 from maker.lifecycle.commits import CommitListener, is_for_samples
 from maker.lifecycle.events import (
     BatchChanged,
@@ -59,6 +61,7 @@ from maker.stats.monitor import rule_of
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, last_chain, root_chain
 from maker.store.code import NewCode
+from maker.store.deferred import earlier_votes
 from maker.store.entry import Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.lease import Lease
@@ -113,6 +116,7 @@ def worker_spec(job: Job) -> WorkerSpec:
         strict=job.store.durability == "strict",
         chains=_in_work(job),
         memo=job.memo != "off",
+        budgeted=budget_terms(job) is not None,
     )
 
 
@@ -280,7 +284,7 @@ def monitor_plan(job: Job) -> MonitorPlan:
         classes.append(MonitoredClass(one.name, rule, later, ways, pilot))
     replicas = job.swarm.replicas if isinstance(job.swarm.replicas, int) else MOST_WORKERS
     workers = 1 if job.swarm_kind == "local" else max(replicas, job.swarm.max_replicas or 0)
-    return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers)
+    return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers, budget_terms(job) is not None)
 
 
 def _session(
@@ -295,6 +299,7 @@ def _session(
     limits, shared = job.limits.limits(), required_limit(database, job)
     money = "" if shared is None or shared.max_cost is None else shared.key
     budget = Budget(limits, _used(job, row), row.reserved)
+    terms = budget_terms(job)
     referrals = Referrals(database, row.key, job.decomposer, rules_of(job))
     scheduler = Scheduler(
         root.key,
@@ -303,6 +308,7 @@ def _session(
         find=partial(found, database, job.decomposer),
         faults=RowFaults(_asked_at_once(job), worked=bool(_worked(held))),
         referred=referrals.open,
+        earlier=None if terms is None else partial(earlier_votes, database),
     )
     scheduler.restore(recovery_point(OpenChain.alone(database, root), job.decomposer))
     return Session(
@@ -326,6 +332,7 @@ def _session(
         outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
         referrals=referrals,
         remembered=memo,
+        vote_budget=None if terms is None else VoteBudget(database, row.key, terms, partial(_spent_by_now, held)),
         sharing=None if shared is None else Sharing(database, shared.key, f"{row.run_id} {held.lease.fence}"),
     )
 
@@ -417,6 +424,12 @@ def _budget(held: HeldRun) -> Budget:
     """Return the limits of a run, with what the store says it has spent and reserved by now."""
     row = find_run(held.database, held.row.run_id, exact=True)
     return Budget(held.job.limits.limits(), _used(held.job, row), row.reserved)
+
+
+def _spent_by_now(held: HeldRun) -> Allowance:
+    """Return what a run has spent, with what earlier sessions may have and nobody can tell."""
+    row = find_run(held.database, held.row.run_id, exact=True)
+    return _used(held.job, row).plus(held.row.reserved)
 
 
 def _in_work(job: Job) -> int:

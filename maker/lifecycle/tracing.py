@@ -58,7 +58,7 @@ class RunSpan:
             "maker.prompt_tokens": usage.prompt_tokens,
             "maker.completion_tokens": usage.completion_tokens,
             "maker.retries": usage.retries,
-            "maker.undecided": len(report.stuck),
+            "maker.undecided": sum(one.stuck.deferred is None for one in report.stuck),
             "maker.errors": len(report.errors),
         }
         began = end - round(report.took_s * 1e9)

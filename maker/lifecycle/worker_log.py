@@ -44,7 +44,7 @@ class WorkLog:
         worker, report = message
         if report.place:
             self._log.info("worker_started", worker=worker, place=report.place, opened_s=round(report.opened_s, 3))
-        for ref, stuck in report.stuck:
+        for ref, stuck in (one for one in report.stuck if one.stuck.deferred is None):
             facts = {"step": stuck.idx, "step_class": stuck.kind, "reason": stuck.reason}
             self._log_chain("step_undecided", worker, ref, facts, scheduler.known(ref))
         for ref, error, _, _ in report.errors:

@@ -13,6 +13,7 @@ from typing import IO, Any
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import DISTRIBUTION
 from maker.job.fingerprint import of_samples
+from maker.lifecycle.events import VoteBudgetOver, budget_line
 from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
 from maker.lifecycle.rows import REVIEWED
 from maker.reporting.accept import accepted_lines
@@ -74,7 +75,8 @@ class Report:
     decision, by reason; ``resting`` are chains that stopped before their end, ``cuts``
     counts parts of the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the
     decisions were made by other runs, and are counted as this one's. ``answered`` steps were decided by people, after
-    votes had elected nobody: no other figure counts them as decided.
+    votes had elected nobody: no other figure counts them as decided. ``budget`` says what a budget of votes has
+    bought, "" where there is none, or it is not over.
     """
 
     run: RunReport
@@ -104,6 +106,7 @@ class Report:
     audit: Audit | None
     labelled: LabelCheck | None
     lead: tuple[str, ...]
+    budget: str
 
     @property
     def steps(self) -> int:
@@ -189,7 +192,7 @@ def report(
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, answered=found.answered,
         audit=audit,
-        labelled=labelled, lead=lead,
+        labelled=labelled, lead=lead, budget=_bought(shown_run.events),
     )  # fmt: skip
 
 
@@ -246,6 +249,11 @@ def _outside(
         more = " or more" if len(resting) >= MOST_STOPPED else ""
         found.append(f"unresolved steps ({len(resting):,}{more})")
     return found
+
+
+def _bought(events: Sequence[Mapping[str, Any]]) -> str:
+    over = [one for one in events if one["kind"] == VoteBudgetOver.kind]
+    return budget_line(over[-1]) if over else ""
 
 
 def _alarmed(told: Sequence[Mapping[str, Any]], found: Sequence[ClassAlarm]) -> str:

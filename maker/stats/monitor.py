@@ -151,10 +151,12 @@ class _Class:
             self.top = losing
         self.counts[losing] += 1
         self.left -= 1
-        if place is None:
-            return
+        if place is not None:
+            self.stand(place, contested=losing > 0)
+
+    def stand(self, place: int, *, contested: bool) -> None:
         self.places.append(place)
-        if losing:
+        if contested:
             self.contested.append(place)
         if len(self.places) >= AT_ONCE:
             self.put_in_place()
@@ -235,6 +237,15 @@ class Monitor:
             self._due.append(_Due(kind, one.look, one.seen(self._in_work)))
             one.left = FIRST_LOOK << (one.look - 1)
             one.look += 1
+
+    def observe_place(self, kind: int, place: int, *, contested: bool) -> None:
+        """Count where a step stands that goes on later, by its votes so far; then `observe` it without a place.
+
+        Steps that are put off end late, and in an order that their votes decide: by their places at their end, those
+        that have losing votes would seem to stand together.
+        """
+        if (one := self._classes[kind]) is not None:
+            one.stand(place, contested=contested)
 
     def observe_reported(self, kind: int, surprise: float) -> None:
         """Count a step of a class that weighs log-odds, by the `maker.stats.reported.surprise` at its votes."""

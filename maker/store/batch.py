@@ -8,7 +8,7 @@ from itertools import chain as chained
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
 from maker.errors import LeaseLost
 from maker.store.backend import schema
@@ -17,7 +17,7 @@ from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.backend.upsert import upsert
 from maker.store.chains import chain_values, first_chain
-from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork
+from maker.store.entry import Closed, Ending, Entry, Folded, Missed, NewChain, NewFork
 from maker.store.memo import MemoWriter
 from maker.store.referrals import StepKey, at_step
 from maker.store.seals import ROOT_PLACE, chain_seal, fork_seal, outcome_seal, snapshot_seal
@@ -49,9 +49,26 @@ _FOLDED = (
     .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"), seal=bindparam("seal"))
 )
 
+_outcome = schema.outcome.c
+_RULED = (
+    update(schema.outcome)
+    .where(_outcome.chain == bindparam("of"), _outcome.idx == bindparam("at"), _outcome.epoch == bindparam("in"))
+    .values(
+        outcome=bindparam("outcome"),
+        # How far a row's election has come stands there, as long as it is open.
+        reason=func.coalesce(func.nullif(bindparam("reason"), ""), _outcome.reason),
+        seal=bindparam("seal"),
+    )
+)
 _STANDS = update(schema.outside).where(schema.outside.c.chain == bindparam("of")).values(state=bindparam("now"))
 
 
+_FORGOTTEN = tuple(
+    delete(table).where(
+        table.c.chain == bindparam("of"), table.c.idx == bindparam("at"), table.c.epoch == bindparam("in")
+    )
+    for table in (schema.sample, schema.prompt, schema.outcome, schema.referral)
+)
 _AS_THE_STEP = PromptVariant()
 
 
@@ -92,6 +109,7 @@ class LogRows(NamedTuple):
     folded: list[dict[str, Any]]
     closed: list[dict[str, Any]]
     missed: list[tuple[Any, ...]]
+    ruled: list[dict[str, Any]]
     outside: list[tuple[Any, ...]]
     stands: list[dict[str, Any]]
     referred: list[tuple[Any, ...]]
@@ -125,7 +143,8 @@ class LogWriter:
         forks = _all(entries, lambda entry: entry.forks)
         kept = [(StepKey(step.chain, step.idx, step.epoch), step.heard) for step in steps if step.heard is not None]
         for entry in entries:
-            kept += [(StepKey(chain, stuck.idx, stuck.epoch), stuck.heard) for chain, stuck in entry.undecided]
+            for chain, stuck in (*entry.undecided, *entry.deferred):
+                kept.append((StepKey(chain, stuck.idx, stuck.epoch), stuck.heard))
         prompts = [(*key, self._text(heard.system), self._text(heard.prompt)) for key, heard in kept]
         samples = [row for key, heard in kept for row in self._samples(key, heard)]
         missed = _all(entries, lambda entry: entry.missed)
@@ -149,6 +168,7 @@ class LogWriter:
             folded=[_fold_row(fold) for entry in entries for fold in entry.folded],
             closed=[_closed_row(closed) for entry in entries for closed in entry.closed],
             missed=[(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed],
+            ruled=[_ruled_row(one) for entry in entries for one in entry.ruled],
             outside=[_row(schema.outside, one.values(self._run)) for one in _all(entries, lambda entry: entry.outside)],
             stands=[{"of": one.chain, "now": str(one.state)} for one in _all(entries, lambda entry: entry.stands)],
             referred=[
@@ -185,6 +205,7 @@ class LogWriter:
         self._many(connection, _FOLDED, rows.folded)
         self._many(connection, _CLOSED, rows.closed)
         self._insert(connection, schema.outcome, rows.missed)
+        self._many(connection, _RULED, rows.ruled)
         self._insert(connection, schema.outside, rows.outside)
         self._many(connection, _STANDS, rows.stands)
         self._insert(connection, schema.referral, rows.referred)
@@ -207,9 +228,9 @@ class LogWriter:
 
     def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
         """Delete the samples of undecided steps that have been voted on again."""
-        for table in (schema.sample, schema.prompt, schema.outcome, schema.referral):
-            for step in steps:
-                connection.execute(delete(table).where(at_step(table, step)))
+        rows = [{"of": step.chain, "at": step.idx, "in": step.epoch} for step in steps]
+        for statement in _FORGOTTEN:
+            self._many(connection, statement, rows)
 
     def _close_referrals(self, connection: Connection, steps: list[StepKey]) -> None:
         """Note that steps are decided that people were asked about. Their samples stay."""
@@ -323,6 +344,13 @@ def _fold_row(fold: Folded) -> dict[str, Any]:
         "seal": fork_seal(
             fold.chain, fold.idx, fold.epoch, fold.children, fold.joined, fold.digest, fold.state, single=fold.single
         ),
+    }  # fmt: skip
+
+
+def _ruled_row(one: Missed) -> dict[str, Any]:
+    return {
+        "of": one.chain, "at": one.idx, "in": one.epoch, "outcome": one.outcome, "reason": stored(one.reason),
+        "seal": outcome_seal(*one[:4]),
     }  # fmt: skip
 
 

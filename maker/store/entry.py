@@ -172,6 +172,9 @@ class Entry:
     of single steps, in any order; ``settled`` gives, for such a fork's chain, the first child that is still open.
     ``undecided`` are steps that chains are stuck at, whose samples are kept; ``forgotten`` are older ones whose samples
     are deleted, because they are voted on again; ``unresolved`` are undecided steps that no one votes on again.
+    ``deferred`` are steps that the run's budget of votes puts off, whose samples are kept; ``ruled`` takes the place of
+    the outcomes that such steps have (an empty reason leaves theirs), and ``closing`` are those that no one votes on
+    again.
     ``dropped`` counts, by account, flagged samples of steps that were let go undecided. ``worker`` sent the report from
     ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation ``grant``, and so is
     ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back the rest of the
@@ -192,6 +195,9 @@ class Entry:
     undecided: Sequence[UndecidedStep] = ()
     forgotten: Sequence[StepKey] = ()
     unresolved: Sequence[Stuck] = ()
+    deferred: Sequence[UndecidedStep] = ()
+    ruled: Sequence[Missed] = ()
+    closing: Sequence[Stuck] = ()
     dropped: Mapping[Account, int] = field(default_factory=dict)
     worker: int | None = None
     place: str = ""

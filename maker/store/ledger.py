@@ -154,7 +154,7 @@ class Accounts:
                         count(Account(model, role), votes, flags)
             for account, flags in entry.dropped.items():
                 count(account, 0, flags)
-            for _, stuck in entry.undecided:
+            for stuck in (*(one.stuck for one in entry.undecided), *entry.closing):
                 votes = len(stuck.heard.samples) - stuck.judged
                 for sample in stuck.heard.samples:
                     flagged = isinstance(sample.outcome, RedFlag)

@@ -46,11 +46,15 @@ class MonitoredClass(NamedTuple):
 
 
 class MonitorPlan(NamedTuple):
-    """How a run is watched: the policy for alarms, its step classes by number, the most steps in work at once."""
+    """How a run is watched: the policy for alarms, its step classes by number, the most steps in work at once.
+
+    ``budgeted`` says that the run has a budget of votes: steps ask once, and may be put off then.
+    """
 
     policy: Policy
     classes: Sequence[MonitoredClass]
     in_work: int = 1
+    budgeted: bool = False
 
 
 class Noted(NamedTuple):
@@ -124,7 +128,10 @@ class VoteMonitor:
         if self._seeing:
             for entry in entries:
                 self._count_chains(entry.decided)
-                self._count_rows(entry.rows)
+                if self._plan.budgeted:
+                    self._count_budgeted(entry)
+                else:
+                    self._count_rows(entry.rows)
                 for stuck in entry.unresolved:
                     if seen := self._undecided(stuck, stuck.idx):
                         self._monitor.observe(*seen)
@@ -171,7 +178,26 @@ class VoteMonitor:
             if step.votes:
                 self._count(step, step.idx)
 
-    def _count(self, step: Decided, place: int) -> None:
+    def _count_budgeted(self, entry: Entry) -> None:
+        """Count rows where they stand when they have asked once, and by their votes when no one votes on them any more.
+
+        Those that are put off end late, in an order that their votes decide.
+        """
+        for step in entry.rows:
+            if step.votes and (tally := unpack(step.tally)).rounds == 1:
+                self._monitor.observe_place(tally.kind, step.idx, contested=step.disputed)
+        for _, stuck in entry.deferred:
+            seen = self._undecided(stuck, stuck.idx)
+            if seen is not None and stuck.deferred is not None and stuck.deferred.rounds == 1:
+                self._monitor.observe_place(seen.kind, seen.place, contested=seen.rival_votes > 0)
+        for step in entry.rows:
+            if step.votes:
+                self._count(step, None)
+        for stuck in entry.closing:
+            if seen := self._undecided(stuck, stuck.idx):
+                self._monitor.observe(seen.kind, seen.winner_votes, seen.rival_votes, None)
+
+    def _count(self, step: Decided, place: int | None) -> None:
         tally, varied = step.tally, self.decorrelated
         if not step.disputed and (kind := tally[0]) < _ONE_BYTE:
             # Most steps are undisputed: then only the class byte of the tally must be read.

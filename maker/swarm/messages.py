@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from maker.types import (
     Usage,
 )
 from maker.voting.memo import Memory
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, KeptVotes, Stuck
+from maker.voting.messages import ChainAt, ChainRef, Decided, EarlierVotes, Ended, Forked, KeptVotes, Stuck
 from maker.voting.policy import Rules
 
 DOUBTS = 16
@@ -39,7 +39,7 @@ class WorkerSpec(NamedTuple):
     when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
     waits. ``memo`` says that decisions are taken again. ``worked`` are the numbers of the models that have answered in
     this run before: their settings are right. ``quota`` says that servers get only the requests that its grants of a
-    shared limit cover.
+    shared limit cover. ``budgeted`` says that the run has a budget of votes: a step asks once, and may be put off then.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -52,6 +52,7 @@ class WorkerSpec(NamedTuple):
     memo: bool = False
     worked: frozenset[int] = frozenset()
     quota: bool = False
+    budgeted: bool = False
 
 
 class Child(NamedTuple):
@@ -63,11 +64,15 @@ class Child(NamedTuple):
 
 
 class Children(NamedTuple):
-    """New children of a fork: ``fork`` is the parent's place and state, from which the worker makes theirs."""
+    """New children of a fork: ``fork`` is the parent's place and state, from which the worker makes theirs.
+
+    ``earlier`` holds, by the number of a child, the votes that it goes on from: its run's budget has put it off.
+    """
 
     fork: ChainAt
     single: bool
     born: tuple[Child, ...]
+    earlier: Mapping[int, EarlierVotes] = {}
 
     def ref(self, child: Child) -> ChainRef:
         """Return how one of these children is referred to."""

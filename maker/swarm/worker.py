@@ -28,10 +28,11 @@ from maker.swarm.messages import (
 from maker.swarm.questions import OpenQuestions, Runner
 from maker.swarm.spending import BatchSpending, Spending
 from maker.types import NOTHING, Account, Allowance, Failed, Finished, RedFlag, Request
+from maker.voting.budgeted import BudgetedRunner
 from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
 from maker.voting.forks import child_at
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked, OpenStep, Stuck
+from maker.voting.messages import ChainAt, ChainRef, Decided, EarlierVotes, Ended, Follows, Forked, OpenStep, Stuck
 from maker.voting.policy import Shared
 from maker.voting.seeds import ChainSeeds
 
@@ -216,16 +217,26 @@ class Worker:
             else:
                 self._begin_child(item)
 
-    def _begin(self, at: ChainAt, seeds: ChainSeeds | None = None, state: Any = UNREAD) -> None:
+    def _begin(
+        self,
+        at: ChainAt,
+        seeds: ChainSeeds | None = None,
+        state: Any = UNREAD,
+        earlier: EarlierVotes | None = None,
+    ) -> None:
         try:
-            runner: Runner = ChainRunner(self._shared, at, seeds=seeds, state=state)
+            runner: Runner
+            if self._spec.budgeted:
+                runner = BudgetedRunner(self._shared, at, seeds=seeds, state=state, earlier=earlier)
+            else:
+                runner = ChainRunner(self._shared, at, seeds=seeds, state=state)
         except MakerError as error:
             self._report.errors.append(ChainFailed(at.ref, error))
             return
         self._try_on(runner)
 
     def _begin_child(self, unborn: _UnbornChild) -> None:
-        (parent, single, _), child = unborn
+        (parent, single, _, earlier), child = unborn
         try:
             cached = self._forks.get(parent)
             what = f"{self._spec.decomposer.name}: child {child.number} of step {parent.idx}"
@@ -234,7 +245,7 @@ class Worker:
             self._report.errors.append(ChainFailed(unborn.ref, error))
             return
         at = child_at(parent, child.number, child.chain, child.epoch, single=single)
-        self._begin(at, cached.seeds if single else None, state)
+        self._begin(at, cached.seeds if single else None, state, earlier.get(child.number))
 
     def _hear(self, reply: Finished | Failed) -> None:
         asked = self._asked.pop(reply.id, None)

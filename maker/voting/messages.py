@@ -130,11 +130,29 @@ class Referred(NamedTuple):
     tokens: int
 
 
+class Deferral(NamedTuple):
+    """An election that waits for further votes of its run's budget: what it has taken so far.
+
+    ``asked`` votes were asked for, in so many ``rounds``; ``tokens`` is what they took.
+    """
+
+    asked: int
+    rounds: int
+    tokens: int
+
+
+class EarlierVotes(NamedTuple):
+    """What a deferred election goes on from: how it stood, and every sample with what became of it."""
+
+    deferral: Deferral
+    samples: tuple[HeardSample, ...]
+
+
 class Stuck(NamedTuple):
     """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
 
     The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`. ``referred`` is there where a
-    person is to decide.
+    person is to decide, ``deferred`` where further votes could still settle the step.
     """
 
     idx: int
@@ -146,6 +164,7 @@ class Stuck(NamedTuple):
     judged: int = 0
     decorrelated: bool = False
     referred: Referred | None = None
+    deferred: Deferral | None = None
 
 
 class Forked(NamedTuple):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maker.calibration.forecast import Plan
     from maker.calibration.greedy import GreedyClass
     from maker.calibration.shown import Shown
+    from maker.stats.budget_forecast import Bought
     from maker.stats.difficulty import Interval
 
 SELDOM = 0.01
@@ -80,6 +81,7 @@ def print_plan(plan: Plan) -> None:
     if warning := undecided_line(plan):
         print(f"  {warning}")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
+    _print_budget(plan)
     _print_time(plan)
     if plan.target is not None:
         _print_sharpness(plan)
@@ -155,6 +157,8 @@ def undecided_line(plan: Plan) -> str:
 def _guaranteed(plan: Plan) -> str:
     """Say what a plan guarantees; a plan for a budget guarantees nothing, and is the best that the budget allows."""
     target = plan.target
+    if target is None and plan.budget is not None:
+        return "with the job's own k, if every row got the votes that it takes"
     if target is None:
         return "the best that vote.budget allows"
     if plan.of_rows:
@@ -192,6 +196,19 @@ def _showing(plan: Plan, shown: Shown) -> str:
         else:
             ways.append(f"a pilot of about {one.needed:,} steps of {one.name} with {heard}, none of them doubtful")
     return "; ".join(ways)
+
+
+def _print_budget(plan: Plan) -> None:
+    """Print what a budget of votes buys where there is one, and what as many votes for every row would."""
+    if (budget := plan.budget) is None:
+        return
+    wrong = "wrongly" if plan.calibration.labelled else "for another answer than the model's most frequent one"
+
+    def bought(one: Bought) -> str:
+        return f"{one.decided:,.0f} of {budget.rows:,} rows, {one.wrong / one.decided:.2%} of them {wrong}"
+
+    print(f"  the budget buys {budget.votes:,.0f} calls: spread over the rows they decide {bought(budget.spread)}")
+    print(f"    as many for every row that is open, they would decide {bought(budget.alike)}")
 
 
 def _print_sharpness(plan: Plan) -> None:
@@ -284,5 +301,8 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
         facts["shown"] = plan.shown._asdict() | {"classes": {one.name: one._asdict() for one in plan.shown.classes}}
     facts["contradicted"] = [one._asdict() | {"right": one.right} for one in plan.contradicted]
     facts["batches"] = [one._asdict() for one in plan.batches]
+    if plan.budget is not None:
+        bought = {"spread": plan.budget.spread._asdict(), "alike": plan.budget.alike._asdict()}
+        facts["budget"] = plan.budget._asdict() | bought
     facts["unheard"] = [one._asdict() for one in plan.unheard]
     return facts

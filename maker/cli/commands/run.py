@@ -161,7 +161,7 @@ def _address(ray_address: str | None) -> list[str]:
 
 def _outcomes(names: str) -> list[str]:
     """Read ``undecided,failed``. Raises `BadInput`."""
-    known = [*(str(outcome) for outcome in Outcome if outcome != Outcome.AGAIN), NEW]
+    known = [*(str(outcome) for outcome in Outcome if outcome not in (Outcome.AGAIN, Outcome.DEFERRED)), NEW]
     words = [word.strip() for word in names.split(",") if word.strip()]
     if unknown := [word for word in words if word not in known]:
         raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose from {', '.join(known)}")
