@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput, ContractBroken
+from maker.inputs.chosen import unpacked
 from maker.inputs.handle import Input
 from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
 from maker.inputs.template import Template
@@ -84,6 +85,7 @@ __all__ = [
     "Wait",
     "by_keywords",
     "made_of",
+    "unpacked",
     "written_too_deep",
 ]
 
@@ -417,6 +419,7 @@ class RowParams(Params):
             ``maker retry``. E.g. ``[[3, 5]]``.
         sample (rows): Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them.
             The same are drawn of the same input.
+        chosen: The rows that a later stage asks, of all or of the sample, as maker writes them; it cannot be set.
     """
 
     output: Annotated[str, Place()] = ""
@@ -426,6 +429,14 @@ class RowParams(Params):
     again: tuple[str, ...] = ()
     reviewed: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda ranges: not ranges)
     sample: int = Field(default=0, ge=0)
+    chosen: str = Field(default="", exclude_if=lambda rows: not rows)
+
+    @field_validator("chosen")
+    @classmethod
+    def _are_rows(cls, chosen: str) -> str:
+        if chosen:
+            unpacked(chosen)
+        return chosen
 
 
 class RoundDecomposer(Decomposer[S, A]):

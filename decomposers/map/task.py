@@ -33,6 +33,7 @@ from maker.plugin import (
     Step,
     StepClass,
     Template,
+    unpacked,
 )
 
 _EXACT = FieldRule(vote="exact")
@@ -187,8 +188,14 @@ class Map(RowDecomposer[State, Answer]):
         return self._known or found
 
     def grown(self) -> tuple[InputPart, ...]:
-        """Count what has come since the run began, too: it alone looks for that. A sample does not grow."""
-        return self._opened(grow=True).scan() if self._known and not self.params.sample else self._input.scan()
+        """Count what has come since the run began, too: it alone looks for that.
+
+        Neither a sample grows, nor what a stage is left.
+        """
+        return self._opened(grow=True).scan() if self._grows() else self._input.scan()
+
+    def _grows(self) -> bool:
+        return bool(self._known) and not self.params.sample and not self.params.chosen
 
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the map of what the input was when the run began."""
@@ -221,8 +228,7 @@ class Map(RowDecomposer[State, Answer]):
 
     def count(self) -> int:
         """Return how many rows the map has: those of the input as it was when the run began, or of the sample."""
-        rows = self._rows_of_input()
-        return min(rows, self.params.sample or rows)
+        return len(self._chosen) if self._chosen is not None else self._drawable()
 
     def rows(self, state: State) -> Sequence[int]:
         """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
@@ -267,12 +273,23 @@ class Map(RowDecomposer[State, Answer]):
 
     def _place(self, number: int) -> int:
         """Return where a row of the map stands in the input."""
+        number = number if self._chosen is None else self._chosen[number]
         return self._drawn[number] if self.params.sample else number
+
+    @cached_property
+    def _chosen(self) -> Sequence[int] | None:
+        """The rows that a later stage asks, None where all are asked."""
+        return unpacked(self.params.chosen) if self.params.chosen else None
+
+    def _drawable(self) -> int:
+        """Return how many rows the input, or the sample of it, has."""
+        rows = self._rows_of_input()
+        return min(rows, self.params.sample or rows)
 
     @cached_property
     def _drawn(self) -> Sequence[int]:
         """The rows of the sample, in the order of the input."""
-        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self.count()))
+        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self._drawable()))
 
     def _scanned(self) -> Input:
         self._input.scan()

@@ -136,13 +136,29 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
         BadInput: The run's task has no rows; the file cannot be read, lacks a column, holds no label, a label twice,
             one of a row that the run does not have, or one that no answer can equal.
     """
-    task = row_decomposer(database, run)
+    ids = f"as `maker results {run.run_id}` prints them"
+    return labels_of(
+        row_decomposer(database, run), labels, str(run.settings["task"].get("id_column") or ""),
+        of=f"run {run.run_id}", ids=ids,
+    )  # fmt: skip
+
+
+def labels_of(task: RowDecomposer[Any, Any], labels: LabelFile, id_column: str, *, of: str, ids: str) -> RowLabels:
+    """Read the labels of a task's rows. Blocks, and raises, as `read_row_labels`.
+
+    Args:
+        task: The task.
+        labels: Where they are.
+        id_column: The task's own column of ids.
+        of: Whose rows they are, for messages.
+        ids: Where the ids of these are seen.
+    """
     if holds_sample(labels.path):
         raise BadInput(
             f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
             fix="give a file with the rows' ids and their right answers; `maker report` reads samples too",
         )
-    given = {label.id: label for label in _given(labels, str(run.settings["task"].get("id_column") or ""))}
+    given = {label.id: label for label in _given(labels, id_column)}
     found: dict[int, Label] = {}
     blank = 0
     task.parts()
@@ -158,9 +174,8 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
     if given:
         more = f", and {len(given) - 1:,} other labels are of none either" if len(given) > 1 else ""
         raise BadInput(
-            f"{next(iter(given.values())).place}: run {run.run_id} has no row with this id{more}",
-            fix=f"write ids as `maker results {run.run_id}` prints them, such as {task.row(0)[0]!r}; name their column"
-            " with --id-column",
+            f"{next(iter(given.values())).place}: {of} has no row with this id{more}",
+            fix=f"write ids {ids}, such as {task.row(0)[0]!r}; name their column with --id-column",
         )
     if not found:
         raise BadInput(f"no row of {labels.path} is labelled: the answers are blank", fix="fill them in")
