@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maker.api.aio import RunHandle, Service, arun
     from maker.api.map_result import MapResult
     from maker.api.map_rows import amap, map
+    from maker.api.stages import StagesReport, resume_stages, run_stages, show_stages, stage_results
     from maker.calibration.calibrate import calibrate
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
@@ -64,6 +65,7 @@ __all__ = [
     "RunHandle",
     "RunReport",
     "Service",
+    "StagesReport",
     "Swarm",
     "Workflow",
     "__version__",
@@ -90,14 +92,18 @@ __all__ = [
     "rescore",
     "results",
     "resume",
+    "resume_stages",
     "retry",
     "review",
     "run",
+    "run_stages",
     "runs",
     "samples",
     "settle_effect",
     "show",
+    "show_stages",
     "simulated",
+    "stage_results",
     "steps",
     "try_steps",
     "verify",
@@ -126,6 +132,7 @@ _HOMES = {
         "try_steps",
         "work_queue",
     ),
+    "maker.api.stages": ("StagesReport", "resume_stages", "run_stages", "show_stages", "stage_results"),
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.precompute": ("precompute",),
     "maker.lifecycle.limits": ("limit", "limits"),

@@ -104,6 +104,11 @@ def another_round(
     """
     with opened(store) as database:
         row = find_run(database, run_id)
+        if "stages" in row.settings:
+            raise RunNotResumable(
+                f"run {row.run_id} is a stage of a map: the rows that it has not settled go to the next one",
+                fix=f"go on with `maker resume {row.run_id}`, or give the map another stage in a new run",
+            )
         parts = read_parts(database, row.key)
         job = stored_job(row.settings, row.run_id, overrides, parts, kept=row.sources)
         if not isinstance(job.decomposer, RoundDecomposer):
@@ -162,7 +167,8 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     pinned = row.sources and job.run.on_change == "pin"
     new = NewRun(
         name=job.run.name,
-        settings=job.settings | {"vote": vote},
+        # A fork is no stage: the stages after it would go on from the run that it was forked from.
+        settings={name: one for name, one in job.settings.items() if name != "stages"} | {"vote": vote},
         fingerprint=fingerprint,
         classes=merged(row.classes, job.decomposer),
         digest=digest,

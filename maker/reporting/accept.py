@@ -160,6 +160,11 @@ def accept(
         refuse_folder(out, force=force)
     with opened(store) as database:
         run = find_run(database, run_id)
+        if "stages" in run.settings:
+            raise BadInput(
+                f"run {run.run_id} is a stage of a map: rows of all stages are accepted together",
+                fix=f"`maker resume {run.run_id}` accepts them, by the labels that accept.labels names",
+            )
         log = RowLog(database, run)
         if run.status != DONE:
             raise BadInput(
