@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maker.api.aio import RunHandle, Service, arun
     from maker.api.map_result import MapResult
     from maker.api.map_rows import amap, map
+    from maker.api.stage_plan import plan_stages
     from maker.api.stages import StagesReport, resume_stages, run_stages, show_stages, stage_results
     from maker.calibration.calibrate import calibrate
     from maker.calibration.precompute import precompute
@@ -85,6 +86,7 @@ __all__ = [
     "openai",
     "pilot",
     "plan",
+    "plan_stages",
     "pool",
     "precompute",
     "prune",
@@ -132,6 +134,7 @@ _HOMES = {
         "try_steps",
         "work_queue",
     ),
+    "maker.api.stage_plan": ("plan_stages",),
     "maker.api.stages": ("StagesReport", "resume_stages", "run_stages", "show_stages", "stage_results"),
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.precompute": ("precompute",),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from maker.api.stage_plan import StagePlan
 from maker.api.stages import StagesReport
 from maker.cli.advice import completed, next_step
 from maker.cli.exit_codes import ExitCode, exit_code
@@ -135,6 +136,25 @@ def _name(found: StagesReport, number: int) -> str:
 
 def _shown(out: Path | None) -> str:
     return f"accepted rows and review.jsonl in {out}"
+
+
+def print_stage_plan(plan: StagePlan, *, as_json: bool) -> None:
+    """Print what the stages and each model alone would take and accept, and what that rests on."""
+    if as_json:
+        print(json.dumps(plan.to_json(), ensure_ascii=False))
+        return
+    print(f"at most {plan.error:.4g} of the accepted rows wrong, with a confidence of {plan.confidence:.4g}:")
+    rows = [
+        (
+            one.name, f"{one.accepted:,.0f} of {plan.rows:,}", ", ".join(f"{share:.0%}" for share in one.kept),
+            f"{one.calls:,.0f}", f"{one.tokens:,.0f}", "" if one.cost is None else money(one.cost), f"{one.hours:,.2f}",
+        )
+        for one in plan.choices
+    ]  # fmt: skip
+    print_table(("", "accepted", "kept by stage", "calls", "tokens", "cost", "hours"), rows, indent=2)
+    print(f"  rests on {plan.labels:,} labelled rows that each model was asked (runs {', '.join(plan.pilots)})")
+    print("  assumed: the labels are right, other rows are like these, and prices and speed are those of the pilots")
+    print("  accepted is a mean over draws of as many labels; no promise is made before all stages have ended")
 
 
 def print_ahead(names: tuple[str, ...]) -> None:
