@@ -24,7 +24,6 @@ from maker.lifecycle.session import OnEvent
 from maker.reporting.accept_labels import IdLabels
 from maker.reporting.cascade import StageLabels, read_stage_labels
 from maker.reporting.row_scores import Signal, score
-from maker.stats.cascade import tuning_rows
 from maker.stats.cascade_plan import CascadeForecast, PilotRow, Terms, forecast
 from maker.store.code import fingerprint_text
 from maker.store.runs import find_run
@@ -104,23 +103,22 @@ def plan_stages(
         for one, name in zip(staged.jobs, staged.names, strict=True)
     ]
     rows: int = staged.jobs[0].decomposer.count()  # type: ignore[attr-defined]
-    asked, tuned = sorted(labels.rows.rows), set(tuning_rows(labels.rows.rows))
-    tuning, about = [row in tuned for row in asked], Terms(rows, terms.error, terms.confidence)
-    choices = [_choice(" then ".join(staged.names), pilots, staged.jobs, tuning, about)]
+    about = Terms(rows, terms.error, terms.confidence)
+    choices = [_choice(" then ".join(staged.names), pilots, staged.jobs, about)]
     for name, pilot, one in zip(staged.names, pilots, staged.jobs, strict=True):
-        choices.append(_choice(f"{name} alone", [pilot], [one], [False] * len(asked), about))
+        choices.append(_choice(f"{name} alone", [pilot], [one], about))
     ids = tuple(one.report.run_id for one in pilots)
-    return StagePlan(terms.error, terms.confidence, rows, len(asked), ids, tuple(choices))
+    return StagePlan(terms.error, terms.confidence, rows, len(labels.rows.rows), ids, tuple(choices))
 
 
-def _choice(name: str, pilots: Sequence[_Pilot], jobs: Sequence[Job], tuning: Sequence[bool], terms: Terms) -> Choice:
-    found: CascadeForecast = forecast([one.rows for one in pilots], tuning, terms)
+def _choice(name: str, pilots: Sequence[_Pilot], jobs: Sequence[Job], terms: Terms) -> Choice:
+    found: CascadeForecast = forecast([one.rows for one in pilots], terms)
     priced = all(vote_prices(one) is not None for one in jobs)
     cost, hours = 0.0, 0.0
     for pilot, taken in zip(pilots, found.stages, strict=True):
         tokens = pilot.report.prompt_tokens + pilot.report.completion_tokens
         cost += (pilot.report.cost or 0.0) * taken.tokens / max(1, tokens)
-        hours += pilot.report.wall_s / 3600 * taken.asked / len(tuning)
+        hours += pilot.report.wall_s / 3600 * taken.asked / len(pilot.rows)
     return Choice(
         name, found.accepted, sum(one.calls for one in found.stages), sum(one.tokens for one in found.stages),
         cost if priced else None, hours, tuple(one.kept / terms.rows for one in found.stages),

@@ -19,7 +19,7 @@ from maker.job.settings import StagesSettings
 from maker.job.stages import StagedJob, load_staged, stage_job, stored_stages, words_of
 from maker.lifecycle import control, once
 from maker.lifecycle.new_run import new_run
-from maker.lifecycle.queries import RunReport, opened, report, store_url, whole_report
+from maker.lifecycle.queries import RunReport, opened, report, show, store_url, whole_report
 from maker.lifecycle.session import OnEvent
 from maker.reporting.accepted_files import refuse_folder
 from maker.reporting.cascade import CascadeAcceptance, accept_cascade, left_rows, read_stage_labels
@@ -197,7 +197,10 @@ class _Sequence:
             reports.append(found)
             if found.status != DONE:
                 return StagesReport(self._first, tuple(reports), self._staged.names, None, None)
-        return StagesReport(self._first, tuple(reports), self._staged.names, self._accepted(), self._out)
+        accepted = self._accepted()
+        # What was accepted is an event of the first run.
+        reports[0] = show(self._first, store=self._url)
+        return StagesReport(self._first, tuple(reports), self._staged.names, accepted, self._out)
 
     def _begun_with(self) -> tuple[InputPart, ...]:
         """Return the input files as they were when the first stage began; () where it has not."""
@@ -232,9 +235,14 @@ class _Sequence:
         if not number:
             return stage_job(job, self._staged.stages(self._first, 0), None, limits=limits)
         cascade = CascadeLog(database, find_run(database, self._first, exact=True))
+        if cascade.kept_all:
+            return None
         rows, tuning = left_rows(cascade, self._labels, self._staged.accept)
+        if not rows:
+            cascade.keep_all(tuning)
+            return None
         stages = self._staged.stages(self._first, number, packed(tuning))
-        return stage_job(job, stages, rows, limits=limits, parts=self._parts or self._begun_with()) if rows else None
+        return stage_job(job, stages, rows, limits=limits, parts=self._parts or self._begun_with())
 
     def _refuse_another(self, number: int, run_id: str, begun: Begun) -> None:
         """Raise `RunIdTaken` unless a stage was begun as the job has it. Its limits may be others."""

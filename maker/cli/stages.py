@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -73,7 +74,7 @@ def print_stages(found: StagesReport, *, as_json: bool) -> None:
     print(f"  {completed(_next(found))}")
 
 
-def _accepted(found: StagesReport, told: dict[str, object] | None) -> list[str]:
+def _accepted(found: StagesReport, told: Mapping[str, Any] | None) -> list[str]:
     """Return what is promised of all stages together, and what that rests on."""
     if told is None:
         return []
@@ -85,6 +86,12 @@ def _accepted(found: StagesReport, told: dict[str, object] | None) -> list[str]:
         *([f"  rule: {told['rule']}"] if told["rule"] else []),
         f"  basis: {told['sampled']:,} labels, taken as the truth, of rows that were drawn at random; {told['tuned']:,}"
         " others have said how much each stage keeps, and test nothing. An interval has 95 % for its stage alone",
+    ]
+    lines += [
+        f"  stage {one['name']} keeps no row: the labels that tune it are too few, or call too many of its surest rows"
+        " wrong; give it a larger k, or label more"
+        for one in told["stages"][:-1]
+        if not one["kept"]
     ]
     if found.accepted is None:
         return lines

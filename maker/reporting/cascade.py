@@ -183,7 +183,7 @@ def accept_cascade(
     checked = checked_terms(terms.error, terms.confidence, terms.by)
     [signal] = checked.by
     told = IdLabels(labels.rows, cascade.first.log.task)
-    last, start = len(cascade.stages) - 1, _start(cascade, signal)
+    last, start, tuning = len(cascade.stages) - 1, _start(cascade, signal), cascade.tuning
 
     def scored(_: Signal, settled: Settled) -> Score | None:
         if start is None or cascade.last_of[settled.row] == last:
@@ -197,8 +197,9 @@ def accept_cascade(
         if settled.outcome is None:
             decided[number] += 1
             right = told.is_right(settled)
-            if settled.row in cascade.tuning and right is not None:
-                tuned[settled.row] = right
+            if settled.row in tuning:
+                # It could not have been drawn as a test label: without its label it is for review.
+                tuned[settled.row] = bool(right)
                 continue
             if right is not None and not settled.by_person:
                 tests[number][right] += 1

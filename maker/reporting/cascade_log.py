@@ -10,11 +10,15 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from maker.errors import BadInput, RunNotFound
-from maker.inputs.chosen import unpacked
+from maker.inputs.chosen import packed, unpacked
 from maker.job.settings import StagesSettings
 from maker.lifecycle.rows import RowLog, Settled, all_settled
 from maker.store.backend.database import Database
-from maker.store.runs import RunRow, find_run
+from maker.store.entry import StoredEvent
+from maker.store.runs import RunRow, add_event, find_run, read_events
+
+ALL_KEPT = "all_rows_kept"
+"""The kind of the event of a stage that hands no row on. The labels that said so may test nothing."""
 
 
 class StageLog(NamedTuple):
@@ -56,6 +60,7 @@ class CascadeLog:
     """
 
     def __init__(self, database: Database, run: RunRow) -> None:
+        self._database = database
         self.told = stages_of(run)
         self.stages: list[StageLog] = []
         for number, one in enumerate(self.told.all):
@@ -74,9 +79,19 @@ class CascadeLog:
 
     @property
     def tuning(self) -> frozenset[int]:
-        """The rows whose labels have said what stages keep; none where no stage has handed rows on yet."""
-        told = stages_of(self.stages[-1].run).tuning
+        """The rows whose labels have said what stages keep; none where no stage has been asked for its rows yet."""
+        told = stages_of(self.stages[-1].run).tuning or self.kept_all
         return frozenset(unpacked(told)) if told else frozenset()
+
+    @cached_property
+    def kept_all(self) -> str:
+        """The tuning rows, packed, by which the newest stage has kept all that came to it; "" where it has not."""
+        told = [one for one in read_events(self._database, self.stages[-1].run.key) if one["kind"] == ALL_KEPT]
+        return str(told[-1]["tuning"]) if told else ""
+
+    def keep_all(self, tuning: Sequence[int]) -> None:
+        """Record that the newest stage keeps all that came to it, by the labels of these rows."""
+        add_event(self._database, self.stages[-1].run.key, StoredEvent(ALL_KEPT, {"tuning": packed(tuning)}))
 
     @cached_property
     def last_of(self) -> bytearray:

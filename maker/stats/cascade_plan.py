@@ -1,13 +1,16 @@
 """Forecast what one model alone, and a cascade, accept and take at one stated error, by labelled rows of a pilot. Pure.
 
 Each labelled row stands for as many rows of the table as there are to one label. What a stage keeps is chosen as
-`maker.stats.cascade` does it, by the labels that will tune it.
+`maker.stats.cascade` does it, by labels that are drawn for it: a few times over, as the answers of the pilot are not those
+that the run will have.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from maker.stats.acceptance import Score, estimated_wrong, expected_rows, order_of
@@ -48,23 +51,41 @@ class CascadeForecast(NamedTuple):
     stages: tuple[Taken, ...]
 
 
-def forecast(pilots: Sequence[Sequence[PilotRow]], tuning: Sequence[bool], terms: Terms) -> CascadeForecast:
-    """Return what stages accept and take; of a single one, which tunes nothing, all labels test.
+SPLITS = 20
+"""So many draws of tuning labels are averaged."""
+
+
+def forecast(pilots: Sequence[Sequence[PilotRow]], terms: Terms) -> CascadeForecast:
+    """Return what stages accept and take on average; of a single one, which tunes nothing, all labels test.
 
     Args:
         pilots: The labelled rows as each stage answers them, in one order.
-        tuning: Whether the label of each row would tune hand-offs.
         terms: The table, the error and the confidence.
     """
-    scale = terms.rows / len(tuning)
-    here, kept, taken = list(range(len(tuning))), NOTHING, list[Taken]()
-    last_of = [len(pilots) - 1] * len(tuning)
+    labels = len(pilots[0])
+    if len(pilots) == 1:
+        return _forecast(pilots, frozenset(), terms)
+    draws = [frozenset(random.Random(seed).sample(range(labels), int(labels * TUNING))) for seed in range(SPLITS)]
+    found = [_forecast(pilots, tuning, terms) for tuning in draws]
+    stages = (
+        Taken(*(fmean(one) for one in zip(*taken, strict=True)))
+        for taken in zip(*(one.stages for one in found), strict=True)
+    )
+    return CascadeForecast(fmean(one.accepted for one in found), tuple(stages))
+
+
+def _forecast(pilots: Sequence[Sequence[PilotRow]], tuning: frozenset[int], terms: Terms) -> CascadeForecast:
+    """Return what stages accept and take where the labels of these rows tune hand-offs."""
+    of = len(pilots[0])
+    scale = terms.rows / of
+    here, kept, taken = list(range(of)), NOTHING, list[Taken]()
+    last_of = [len(pilots) - 1] * of
     for number, pilot in enumerate(pilots):
         left = here if number == len(pilots) - 1 else []
         if number < len(pilots) - 1:
             decided = [(row, score) for row in here if (score := pilot[row].score) is not None]
             sizes = {one: max(1, round(scale * n)) for one, n in Counter(score for _, score in decided).items()}
-            sample = [(score, pilot[row].right) for row, score in decided if tuning[row]]
+            sample = [(score, pilot[row].right) for row, score in decided if row in tuning]
             order = order_of(sizes, sample)
             rule = hand_off(order, terms.error, kept) if decided else None
             stays = {row for row, score in decided if rule is not None and order.rank[score] <= rule}

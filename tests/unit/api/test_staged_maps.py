@@ -189,3 +189,23 @@ def test_prices_are_added_up(tmp_path: Path) -> None:
     found = maker.run_stages(job(tmp_path), run_id="m")
     assert found.cost is None
     assert all(one.cost is None for one in maker.stage_results("m", store=_url(tmp_path)))
+
+
+def test_labels_that_have_kept_all_rows_test_none(tmp_path: Path) -> None:
+    """Where the cheap model is so good that nothing is left, its tuning labels are used up all the same, for good."""
+    tables = job(tmp_path)
+    tables["stage"][0]["model"]["p"], tables["stage"][0]["model"]["rho"] = 1.0, 0.0
+    for _ in range(2):
+        found = maker.run_stages(tables, run_id="m")
+        assert found.accepted is not None
+        assert [one.run_id for one in found.reports] == ["m"]
+        assert (found.accepted.tuned, found.accepted.whole.sampled) == (50, 150)
+        assert found.accepted.whole.accepted == ROWS
+    # More labels test; none of those that tuned does.
+    more = job(tmp_path, labels=300)
+    more["stage"] = tables["stage"]
+    again = maker.run_stages(more, run_id="m")
+    assert again.accepted is not None
+    assert again.accepted.whole.earlier == 1
+    assert again.accepted.tuned + again.accepted.whole.sampled == 300
+    assert again.accepted.tuned <= 50
