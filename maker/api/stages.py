@@ -16,7 +16,7 @@ from maker.job.job import Job
 from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike
 from maker.job.settings import StagesSettings
-from maker.job.stages import StagedJob, load_staged, stage_job, stored_stages, words_of
+from maker.job.stages import StagedJob, is_stage, load_staged, stage_job, stored_stages, words_of
 from maker.lifecycle import control, once
 from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, opened, report, show, store_url, whole_report
@@ -24,7 +24,7 @@ from maker.lifecycle.session import OnEvent
 from maker.reporting.accepted_files import refuse_folder
 from maker.reporting.cascade import CascadeAcceptance, accept_cascade, left_rows, read_stage_labels
 from maker.reporting.cascade_files import StagedRow, refuse_other_run, staged_rows, write_cascade
-from maker.reporting.cascade_log import CascadeLog, is_stage
+from maker.reporting.cascade_log import CascadeLog
 from maker.store.admission import Begun, find_begun
 from maker.store.backend.database import Database, open_database
 from maker.store.runs import RunRow, find_run, new_id, read_parts
@@ -151,12 +151,6 @@ def stage_results(run_id: str, *, store: str | None = None) -> Iterator[StagedRo
     """Yield the result of each row that a stage has the last word on, in input order. Raises as `resume_stages`."""
     with opened(store) as database:
         yield from staged_rows(CascadeLog(database, find_run(database, run_id)))
-
-
-def has_stages(run_id: str, *, store: str | None = None) -> bool:
-    """Say whether a run is a stage of several. Raises `RunNotFound`."""
-    with opened(store) as database:
-        return is_stage(find_run(database, run_id).settings)
 
 
 class _Sequence:

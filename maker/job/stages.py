@@ -98,6 +98,11 @@ def stored_stages(settings: Mapping[str, Any], run_id: str, overrides: Iterable[
     return StagedJob(jobs, tuple(names), told.output, told.output_format)
 
 
+def is_stage(settings: Mapping[str, object]) -> bool:
+    """Say whether settings are those of one stage of several."""
+    return STAGES in settings
+
+
 def stage_job(
     job: Job,
     stages: StagesSettings,

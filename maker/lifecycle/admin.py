@@ -15,6 +15,7 @@ from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
+from maker.job.stages import is_stage
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
 from maker.lifecycle.reviewed_rows import ranges_of, reviewed_rows
@@ -104,7 +105,7 @@ def another_round(
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        if "stages" in row.settings:
+        if is_stage(row.settings):
             raise RunNotResumable(
                 f"run {row.run_id} is a stage of a map: the rows that it has not settled go to the next one",
                 fix=f"go on with `maker resume {row.run_id}`, or give the map another stage in a new run",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput
+from maker.job.stages import is_stage
 from maker.lifecycle.queries import opened
 from maker.lifecycle.rows import ANSWERED, DECIDED, RowLog, all_settled
 from maker.reporting.accept_labels import ReadLabels, read_labels
@@ -160,7 +161,7 @@ def accept(
         refuse_folder(out, force=force)
     with opened(store) as database:
         run = find_run(database, run_id)
-        if "stages" in run.settings:
+        if is_stage(run.settings):
             raise BadInput(
                 f"run {run.run_id} is a stage of a map: rows of all stages are accepted together",
                 fix=f"`maker resume {run.run_id}` accepts them, by the labels that accept.labels names",

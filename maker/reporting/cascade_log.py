@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from heapq import merge
 from itertools import groupby
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from maker.errors import BadInput, RunNotFound
 from maker.inputs.chosen import packed, unpacked
 from maker.job.settings import StagesSettings
+from maker.job.stages import is_stage
 from maker.lifecycle.rows import RowLog, Settled, all_settled
 from maker.store.backend.database import Database
 from maker.store.entry import StoredEvent
@@ -116,11 +117,6 @@ def stages_of(run: RunRow) -> StagesSettings:
     if not is_stage(run.settings):
         raise BadInput(f"run {run.run_id} has no stages", fix=f"see what it has with `maker show {run.run_id}`")
     return StagesSettings.model_validate(run.settings["stages"])
-
-
-def is_stage(settings: Mapping[str, object]) -> bool:
-    """Say whether settings are those of one stage of several."""
-    return "stages" in settings
 
 
 def _numbered(number: int, stage: StageLog) -> Iterator[tuple[int, int, Settled]]:

@@ -1,7 +1,7 @@
 """Forecast what one model alone, and a cascade, accept and take at one stated error, by labelled rows of a pilot. Pure.
 
 Each labelled row stands for as many rows of the table as there are to one label. What a stage keeps is chosen as
-`maker.stats.cascade` does it, by labels that are drawn for it: a few times over, as the answers of the pilot are not those
+`maker.stats.cascade` does it, by labels that are drawn for it: a few times over, as the pilot's answers are not those
 that the run will have.
 """
 

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maker.api import load_job, plan
-from maker.api.stage_plan import plan_stages
 from maker.calibration.observations import CONFIDENCE, By
 from maker.cli.commands.calibrate import SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.pauses import SAME_COMMAND, progress_of
-from maker.cli.stages import print_stage_plan
 from maker.cli.tables import print_table
 from maker.errors import BadInput, OutOfReach
 from maker.job.batch_plan import BatchPlan, batch_lines
@@ -34,6 +32,9 @@ SELDOM = 0.01
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
     """Find the k a run needs, its cost and its chance of success."""
     if load_staged(job, overrides or []) is not None:
+        from maker.api.stage_plan import plan_stages
+        from maker.cli.stages import print_stage_plan
+
         if sweep:
             raise BadInput("--sweep is for jobs of one model, and the job has stages", fix="leave it out")
         with progress_of(SAME_COMMAND) as progress:

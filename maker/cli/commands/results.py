@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from maker.api.stages import has_stages, stage_results
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import print
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
+from maker.job.stages import is_stage
+from maker.lifecycle.queries import show
 from maker.lifecycle.rows import ANSWERED, DECIDED, REVIEWED, RowResult, follow
 from maker.lifecycle.rows import results as read_results
 
@@ -24,7 +25,9 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """Print the result of each row of a map, in input order."""
-    if has_stages(run_id, store=store):
+    if is_stage(show(run_id, store=store).settings):
+        from maker.api.stages import stage_results
+
         if wait:
             raise BadInput("--follow follows one run, and the map has stages", fix="leave it out")
         for row in stage_results(run_id, store=store):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maker import api
-from maker.api.stages import has_stages, resume_stages, run_stages
 from maker.calibration.find_margins import find_margins
 from maker.cli import display
 from maker.cli.advice import completed
@@ -40,7 +39,6 @@ from maker.cli.options import (
 from maker.cli.output import print
 from maker.cli.pauses import RESUME, SAME_COMMAND, progress_of
 from maker.cli.spans import send_spans
-from maker.cli.stages import print_ahead, work_on_stages
 from maker.cli.stored import stored_run
 from maker.cli.trial import print_trial
 from maker.errors import BadInput
@@ -51,9 +49,9 @@ from maker.job.job import Job
 from maker.job.plan_words import like_seen, second_number
 from maker.job.probe import input_parts, least_steps
 from maker.job.rules import batches, vote_prices
-from maker.job.stages import StagedJob, load_staged
+from maker.job.stages import StagedJob, is_stage, load_staged
 from maker.lifecycle.control import try_steps
-from maker.lifecycle.queries import RunReport
+from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent
 from maker.models.server_settings import ServerSettings
 from maker.plugin import NEW
@@ -113,7 +111,10 @@ def resume(
 ) -> None:
     """Continue a run after its last stored step."""
     given = [*(overrides or []), *_address(ray_address)]
-    if has_stages(run_id, store=store):
+    if is_stage(show(run_id, store=store).settings):
+        from maker.api.stages import resume_stages
+        from maker.cli.stages import work_on_stages
+
         _refuse_steps(limit_steps)
         work_on_stages(
             lambda on_event: resume_stages(run_id, given, store=store, on_event=on_event), store, as_json=as_json
@@ -147,6 +148,10 @@ def _run_stages(
             display.print_survey(survey_rows(one), vote_prices(one), as_json=as_json)
     if print_config or dry_run:
         return
+    # Imported here, as where rows are accepted: a run of one model starts sooner.
+    from maker.api.stages import run_stages
+    from maker.cli.stages import print_ahead, work_on_stages
+
     _refuse_steps(limit_steps)
     print_ahead(staged.names)
     store = staged.jobs[0].store.url
