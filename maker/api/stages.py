@@ -102,7 +102,13 @@ def run_stages(
     staged = load_staged(job, overrides, **keywords)
     if staged is None:
         raise JobError("the job has no stages", fix="write a [[stage]] for each model, or use maker.run")
-    first = run_id or new_id()
+    return work_through(staged, run_id or new_id(), on_event=on_event, stop=stop)
+
+
+def work_through(
+    staged: StagedJob, first: str, *, on_event: OnEvent | None = None, stop: threading.Event | None = None
+) -> StagesReport:
+    """Do as `run_stages` does with a job that is loaded; ``first`` is the first stage's run."""
     once.refuse_bad_id(first)
     return _Sequence(staged, first, on_event, stop).work()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -125,7 +126,7 @@ def _of_all(found: StagesReport, override: str) -> str:
     name, _, most = override.removeprefix("limits.").partition("=")
     spent = sum(_spent(one, name) for one in found.reports[:-1])
     total = float(most) + spent
-    return f"limits.{name}={total:.6g}" if name in ("max_cost", "max_wall_s") else f"limits.{name}={int(total) + 1}"
+    return f"limits.{name}={total:.6g}" if name in ("max_cost", "max_wall_s") else f"limits.{name}={math.ceil(total)}"
 
 
 def _spent(report: RunReport, name: str) -> float:

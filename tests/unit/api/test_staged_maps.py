@@ -209,3 +209,49 @@ def test_labels_that_have_kept_all_rows_test_none(tmp_path: Path) -> None:
     assert again.accepted.whole.earlier == 1
     assert again.accepted.tuned + again.accepted.whole.sampled == 300
     assert again.accepted.tuned <= 50
+
+
+STAGES = [
+    {"name": "cheap", "model": maker.simulated(p=0.8, rivals=2, rho=0.3), "vote": {"k": 3}},
+    {"name": "strong", "model": maker.simulated(p=0.98, rivals=2), "vote": {"k": 2}},
+]
+
+
+def _map(folder: Path, rows: list[dict[str, str]], labels: dict[Any, str], **more: Any) -> Any:
+    return maker.map(
+        rows, "What colour is {{text}}?", stages=STAGES, accept={"error": 0.1, "labels": labels}, name="m",
+        truth=row_tasks.plain_truth, store=_url(folder), **more,
+    )  # fmt: skip
+
+
+def test_a_table_goes_through_stages_and_comes_back(tmp_path: Path) -> None:
+    """It has the stage of each row, and whether the row is accepted; the same call asks nothing."""
+    rows = [{"text": f"item {n}"} for n in range(ROWS)]
+    labels = {n: row_tasks.label(n) for n in random.Random(4).sample(range(ROWS), 200)}
+    found = _map(tmp_path, rows, labels)
+    cells = found.to_dicts()
+    assert [one["text"] for one in cells] == [one["text"] for one in rows]
+    assert {one["_stage"] for one in cells} == {"cheap", "strong"}
+    assert sum(one["_accepted"] for one in cells) == found.stages.accepted.whole.accepted
+    assert len(found.review) == ROWS - found.stages.accepted.whole.accepted
+    wrong = [one for n, one in enumerate(cells) if one["_accepted"] and one["answer"] != row_tasks.label(n)]
+    assert len(wrong) <= 0.1 * found.stages.accepted.whole.accepted
+    again = _map(tmp_path, rows, labels)
+    assert [one.calls for one in again.stages.reports] == [one.calls for one in found.stages.reports]
+    assert again.to_dicts() == cells
+    with pytest.raises(BadInput, match="takes none of the 1 rows that are new"):
+        _map(tmp_path, [*rows, {"text": "item 5000"}], labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({}, "needs labels"),
+        ({ROWS: "red"}, "is of no row that can be asked"),
+        ({"row-1": "red"}, "'row-1' is of no row"),
+    ],
+)
+def test_a_table_needs_labels_of_its_rows(tmp_path: Path, labels: dict[Any, str], message: str) -> None:
+    """By their numbers."""
+    with pytest.raises(BadInput, match=message):
+        _map(tmp_path, [{"text": f"item {n}"} for n in range(ROWS)], labels)
