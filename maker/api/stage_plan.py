@@ -23,7 +23,7 @@ from maker.lifecycle.rows import RowLog, all_settled, result
 from maker.lifecycle.session import OnEvent
 from maker.reporting.accept_labels import IdLabels
 from maker.reporting.cascade import StageLabels, read_stage_labels
-from maker.reporting.row_scores import Signal, score
+from maker.reporting.row_scores import Signal, scores_of
 from maker.stats.cascade_plan import CascadeForecast, PilotRow, Terms, forecast
 from maker.store.code import fingerprint_text
 from maker.store.runs import find_run
@@ -152,7 +152,7 @@ def _pilot(
             calls = sum(told_row.votes.values()) + sum(told_row.flags.values())
             decided = settled.outcome is None
             found[settled.row] = PilotRow(
-                score(signal, settled) if decided else None, bool(decided and told.is_right(settled)), calls,
+                scores_of(settled, (signal,))[signal] if decided else None, bool(decided and told.is_right(settled)), calls,
                 told_row.tokens,
             )  # fmt: skip
     return _Pilot(report, [found[row] for row in asked])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +17,12 @@ from maker.lifecycle.queries import report
 from maker.lifecycle.rows import DECIDED, Settled
 from maker.plugin import RowDecomposer
 from maker.reporting.accept import RECORDED, ROWS_ACCEPTED, Acceptance, accepted_by, checked_terms, is_other
-from maker.reporting.accept_labels import IdLabels, ReadLabels, refuse_order
+from maker.reporting.accept_labels import IdLabels, ReadLabels
 from maker.reporting.cascade_log import CascadeLog
 from maker.reporting.row_labels import LabelFile, RowLabels, labels_of
-from maker.reporting.row_scores import Signal, score
+from maker.reporting.row_scores import Signal, scores_of
 from maker.reporting.scored_rows import ScoredRows
+from maker.sampling.label_sample import refuse_in_order
 from maker.stats.acceptance import Score, allowed, labels_needed, order_of
 from maker.stats.bounds import share_at_most
 from maker.stats.cascade import NOTHING, TUNING, composite, hand_off, start_of, tuning_rows
@@ -112,7 +113,7 @@ def read_stage_labels(job: Job, terms: AcceptSettings) -> StageLabels:
     column = str(job.settings["task"].get("id_column") or "")
     found = labels_of(task, LabelFile(path), column, of="the input", ids="as in the input")
     if not terms.shuffled:
-        refuse_order(found, task, fix="label rows that are drawn at random")
+        refuse_in_order(found.rows, task.count())
     if not _suffice(task, terms, len(found.rows)):
         needed = max(_needed(task, terms), len(found.rows) + 1)
         raise BadInput(
@@ -151,7 +152,7 @@ def left_rows(cascade: CascadeLog, labels: StageLabels, terms: AcceptSettings) -
     [signal] = map(Signal, terms.by)
     sizes, sample, rows, left = Counter[Score](), list[tuple[Score, bool]](), list[tuple[int, Score]](), list[int]()
     for settled in cascade.stages[-1].settled():
-        found = None if settled.outcome is not None else score(signal, settled)
+        found = None if settled.outcome is not None else _score(signal, settled)
         if found is None:
             left.append(settled.row)
             continue
@@ -185,11 +186,13 @@ def accept_cascade(
     told = IdLabels(labels.rows, cascade.first.log.task)
     last, start, tuning = len(cascade.stages) - 1, _start(cascade, signal), cascade.tuning
 
-    def scored(_: Signal, settled: Settled) -> Score | None:
-        if start is None or cascade.last_of[settled.row] == last:
-            found = score(signal, settled)
-            return found if start is None or found is None else composite(start, found)
-        return composite(start, None)
+    def scored(settled: Settled, _: Iterable[Signal]) -> Mapping[Signal, Score | None]:
+        if start is None:
+            return scores_of(settled, (signal,))
+        if cascade.last_of[settled.row] != last:
+            return {signal: composite(start, None)}
+        found = _score(signal, settled)
+        return {signal: None if found is None else composite(start, found)}
 
     rows, tuned, decided = ScoredRows(checked.by, told, scored), dict[int, bool](), Counter[int]()
     tests = [Counter[bool]() for _ in cascade.stages]
@@ -222,7 +225,7 @@ def _start(cascade: CascadeLog, signal: Signal) -> Score | None:
     last = len(cascade.stages) - 1
     if all(number == last for number in cascade.last_of):
         return None
-    found = (score(signal, one) for one in cascade.stages[-1].settled() if one.outcome is None)
+    found = (_score(signal, one) for one in cascade.stages[-1].settled() if one.outcome is None)
     sizes = Counter(one for one in found if one is not None)
     return start_of(sizes) if sizes else ()
 
@@ -242,6 +245,10 @@ def _with_tuned(found: Acceptance, tuned: dict[int, bool], cascade: CascadeLog, 
         allowed=allowed(accepted, found.error) if accepted else 0, mask=bytes(mask),
         rule=f"{of}{cascade.stages[-1].name} {found.rule}" if found.rule else "",
     )  # fmt: skip
+
+
+def _score(signal: Signal, settled: Settled) -> Score | None:
+    return scores_of(settled, (signal,))[signal]
 
 
 def _stage_found(cascade: CascadeLog, number: int, decided: int, tests: Counter[bool], whole: Acceptance) -> StageFound:
