@@ -151,8 +151,7 @@ def _pilot(
             told_row = result(one, "")
             calls = sum(told_row.votes.values()) + sum(told_row.flags.values())
             decided = settled.outcome is None
-            found[settled.row] = PilotRow(
-                scores_of(settled, (signal,))[signal] if decided else None, bool(decided and told.is_right(settled)), calls,
-                told_row.tokens,
-            )  # fmt: skip
+            unsure = scores_of(settled, (signal,))[signal] if decided else None
+            right = bool(decided and told.is_right(settled))
+            found[settled.row] = PilotRow(unsure, right, calls, told_row.tokens)
     return _Pilot(report, [found[row] for row in asked])
