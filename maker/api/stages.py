@@ -259,7 +259,7 @@ class _Sequence:
         rows = unpacked(chosen) if chosen else None
         job = stage_job(self._staged.jobs[number], told, rows, parts=self._parts)
         new = new_run(job)
-        limits = {name: begun.settings[name] for name in ("limits",) if name in begun.settings}
+        limits = {"limits": begun.settings["limits"]} if "limits" in begun.settings else {}
         once.refuse_another(run_id, begun, replace(new, settings=new.settings | limits), job)
 
     def _accepted(self) -> CascadeAcceptance:
