@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput, ContractBroken
+from maker.inputs.chosen import unpacked
 from maker.inputs.handle import Input
 from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
 from maker.inputs.template import Template
@@ -84,6 +85,7 @@ __all__ = [
     "Wait",
     "by_keywords",
     "made_of",
+    "unpacked",
     "written_too_deep",
 ]
 
@@ -417,8 +419,8 @@ class RowParams(Params):
             ``maker retry``. E.g. ``[[3, 5]]``.
         sample (rows): Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them.
             The same are drawn of the same input.
-        rows: The numbers, from 0 and ascending, of the rows that are asked, which are numbered anew among themselves;
-            () for all of them. E.g. ``[3, 17, 40]``.
+        chosen: The rows that a later stage or a comparison asks, of all or of the sample, as maker writes them; it
+            cannot be set.
     """
 
     output: Annotated[str, Place()] = ""
@@ -428,13 +430,14 @@ class RowParams(Params):
     again: tuple[str, ...] = ()
     reviewed: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda ranges: not ranges)
     sample: int = Field(default=0, ge=0)
-    rows: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), exclude_if=lambda rows: not rows)
+    chosen: str = Field(default="", exclude_if=lambda rows: not rows)
 
-    @model_validator(mode="after")
-    def _names_rows_once(self) -> Self:
-        if list(self.rows) != sorted(set(self.rows)):
-            raise ValueError("rows must name each row once, in ascending order")
-        return self
+    @field_validator("chosen")
+    @classmethod
+    def _are_rows(cls, chosen: str) -> str:
+        if chosen:
+            unpacked(chosen)
+        return chosen
 
 
 class RoundDecomposer(Decomposer[S, A]):

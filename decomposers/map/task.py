@@ -33,6 +33,7 @@ from maker.plugin import (
     Step,
     StepClass,
     Template,
+    unpacked,
 )
 
 _EXACT = FieldRule(vote="exact")
@@ -179,11 +180,6 @@ class Map(RowDecomposer[State, Answer]):
                 f"the template names {{{{{unknown[0]}}}}}, and the input has no such column",
                 fix=_column_fix(unknown[0], columns),
             )
-        if self.params.rows and self.params.rows[-1] >= (rows := self._drawn_from()):
-            raise BadInput(
-                f"task.rows names row {self.params.rows[-1]}, and there are {rows:,} rows, counted from 0",
-                fix="name rows that the input has",
-            )
         if both := [name for name in self._format.fields if name in columns]:
             raise BadInput(
                 f"the answer's field {both[0]!r} is a column of the input too: a row of the output cannot hold both",
@@ -192,9 +188,14 @@ class Map(RowDecomposer[State, Answer]):
         return self._known or found
 
     def grown(self) -> tuple[InputPart, ...]:
-        """Count what has come since the run began, too: it alone looks for that. What is named or drawn does not."""
-        whole = not (self.params.sample or self.params.rows)
-        return self._opened(grow=True).scan() if self._known and whole else self._input.scan()
+        """Count what has come since the run began, too: it alone looks for that.
+
+        Neither a sample grows, nor what a stage is left.
+        """
+        return self._opened(grow=True).scan() if self._grows() else self._input.scan()
+
+    def _grows(self) -> bool:
+        return bool(self._known) and not self.params.sample and not self.params.chosen
 
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the map of what the input was when the run began."""
@@ -226,8 +227,8 @@ class Map(RowDecomposer[State, Answer]):
         return RowAnswered()
 
     def count(self) -> int:
-        """Return how many rows the map has: those of the input as it was when the run began, or some of them."""
-        return len(self.params.rows) or self._drawn_from()
+        """Return how many rows the map has: those of the input as it was when the run began, or of the sample."""
+        return len(self._chosen) if self._chosen is not None else self._drawable()
 
     def rows(self, state: State) -> Sequence[int]:
         """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
@@ -272,18 +273,23 @@ class Map(RowDecomposer[State, Answer]):
 
     def _place(self, number: int) -> int:
         """Return where a row of the map stands in the input."""
-        number = self.params.rows[number] if self.params.rows else number
+        number = number if self._chosen is None else self._chosen[number]
         return self._drawn[number] if self.params.sample else number
+
+    @cached_property
+    def _chosen(self) -> Sequence[int] | None:
+        """The rows that are asked, None where all are."""
+        return unpacked(self.params.chosen) if self.params.chosen else None
+
+    def _drawable(self) -> int:
+        """Return how many rows the input, or the sample of it, has."""
+        rows = self._rows_of_input()
+        return min(rows, self.params.sample or rows)
 
     @cached_property
     def _drawn(self) -> Sequence[int]:
         """The rows of the sample, in the order of the input."""
-        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self._drawn_from()))
-
-    def _drawn_from(self) -> int:
-        """Return how many rows there are to be named: those of the input, or of the sample."""
-        rows = self._rows_of_input()
-        return min(rows, self.params.sample or rows)
+        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self._drawable()))
 
     def _scanned(self) -> Input:
         self._input.scan()

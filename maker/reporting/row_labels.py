@@ -136,11 +136,6 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
         BadInput: The run's task has no rows; or as `labels_of_rows` does.
     """
     task, own = row_decomposer(database, run), str(run.settings["task"].get("id_column") or "")
-    if holds_sample(labels.path):
-        raise BadInput(
-            f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
-            fix="give a file with the rows' ids and their right answers; `maker report` reads samples too",
-        )
     ids = f"write ids as `maker results {run.run_id}` prints them"
     return labels_of_rows(task, labels, id_column=own, whose=f"run {run.run_id}", ids=ids)
 
@@ -158,9 +153,14 @@ def labels_of_rows(
         ids: How ids are to be written, for messages.
 
     Raises:
-        BadInput: The file cannot be read, lacks a column, holds no label, a label twice, one of a row that the map does
-            not have, or one that no answer can equal.
+        BadInput: The file is a sample of an audit, cannot be read, lacks a column, holds no label, a label twice, one
+            of a row that the map does not have, or one that no answer can equal.
     """
+    if holds_sample(labels.path):
+        raise BadInput(
+            f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
+            fix="give a file with the rows' ids and their right answers; `maker report` reads samples too",
+        )
     given = {label.id: label for label in _given(labels, id_column)}
     found: dict[int, Label] = {}
     blank = 0

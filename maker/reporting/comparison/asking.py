@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from maker.core.logs import logger
 from maker.errors import BadInput, ModelUnusable, PilotPaused
+from maker.inputs.chosen import packed, unpacked
 from maker.job.file import DEFAULT_VOTER
 from maker.job.fingerprint import run_fingerprint
 from maker.job.job import Job
@@ -177,16 +178,17 @@ class RowAsker:
     def _made(self, rows: Sequence[int], changes: Mapping[str, Any]) -> Job:
         settings = {name: table for name, table in self.job.settings.items() if name != "accept"}
         settings |= changes
-        own = settings["task"].get("rows")
-        settings["task"] = settings["task"] | {"rows": [own[row] for row in rows] if own else list(rows), "output": ""}
+        own = _rows(settings)
+        chosen = packed([own[row] for row in rows] if own else rows)
+        settings["task"] = settings["task"] | {"chosen": chosen, "output": ""}
         settings["limits"] = settings["limits"] | {"max_undecided": None}
         name = f"run.name={COMPARISON}{self.job.run.name or self.job.settings['task']['decomposer']}"
         made = derived(self.job, settings, [name, "store.samples=all"])
         if not isinstance(made.decomposer, RowDecomposer) or made.decomposer.count() != len(rows):
             raise BadInput(
-                f"{self.job.decomposer.name} does not ask the rows that its parameter `rows` names: only labelled rows"
-                " are to be asked",
-                fix="have its `rows()` and `count()` heed `RowParams.rows`, as the map does",
+                f"{self.job.decomposer.name} does not ask the rows that its parameter `chosen` names: only labelled"
+                " rows are to be asked",
+                fix="have its `rows()` and `count()` heed `RowParams.chosen`, as the map does",
             )
         return made
 
@@ -262,12 +264,13 @@ class RowAsker:
 
 
 def _rows(settings: Mapping[str, Any]) -> Sequence[int]:
-    return tuple(settings.get("task", {}).get("rows") or ())
+    chosen = settings.get("task", {}).get("chosen")
+    return tuple(unpacked(chosen)) if chosen else ()
 
 
 def _apart_from_rows(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a run's fingerprint says how it asks."""
-    task = {name: value for name, value in fingerprint.get("task", {}).items() if name != "rows"}
+    task = {name: value for name, value in fingerprint.get("task", {}).items() if name != "chosen"}
     return {**fingerprint, "task": task}
 
 

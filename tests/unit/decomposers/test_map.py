@@ -16,6 +16,7 @@ from row_tasks import job, label, truth, write_rows
 
 from maker import api
 from maker.errors import BadInput, JobError, MakerError, ModelUnusable, RunNotResumable
+from maker.inputs.chosen import packed
 from maker.job.estimate import Survey, survey_rows
 from maker.lifecycle import queries, row_files
 from maker.lifecycle.rows import follow, results
@@ -377,28 +378,11 @@ def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
 def test_only_the_named_rows_are_asked(tmp_path: Path) -> None:
     """They are numbered among themselves, keep their ids, and are picked from a sample where there is one."""
     write_rows(tmp_path / "rows.csv", range(ROWS))
-    report = api.run(job(tmp_path, task={"rows": [3, 17, 399], "output": ""}))
+    report = api.run(job(tmp_path, task={"chosen": packed([3, 17, 399]), "output": ""}))
     assert report.result["rows"] == 3
     assert [one.id for one in results(report.run_id, store=store(tmp_path))] == ["row-3", "row-17", "row-399"]
     drawn = api.run(job(tmp_path, task={"sample": 20, "output": ""}))
-    some = api.run(job(tmp_path, task={"sample": 20, "rows": [0, 19], "output": ""}))
+    some = api.run(job(tmp_path, task={"sample": 20, "chosen": packed([0, 19]), "output": ""}))
     ids = [one.id for one in results(drawn.run_id, store=store(tmp_path))]
     assert [one.id for one in results(some.run_id, store=store(tmp_path))] == [ids[0], ids[19]]
     assert queries.verify(some.run_id, store=store(tmp_path)).right
-
-
-@pytest.mark.parametrize(
-    ("rows", "more", "said"),
-    [
-        ([3, 400], {}, "names row 400, and there are 400 rows"),
-        ([20], {"sample": 20}, "names row 20, and there are 20 rows"),
-        ([17, 3], {}, "ascending order"),
-        ([3, 3], {}, "ascending order"),
-        ([-1], {}, "greater than or equal to 0"),
-    ],
-)
-def test_rows_that_cannot_be_named(tmp_path: Path, rows: list[int], more: dict[str, int], said: str) -> None:
-    """Rows that there are not, rows twice, and rows out of order."""
-    write_rows(tmp_path / "rows.csv", range(ROWS))
-    with pytest.raises(BadInput, match=said):
-        api.run(job(tmp_path, task={"rows": rows, "output": "", **more}))

@@ -19,6 +19,7 @@ import maker
 from maker.cli.app import app
 from maker.cli.commands.compare import lines
 from maker.errors import BadInput, JobError, PilotPaused
+from maker.inputs.chosen import packed
 from maker.job.load import load_job
 from maker.lifecycle.events import RunStarted, StepsAsked, StepsDecided
 from maker.lifecycle.queries import runs
@@ -137,7 +138,7 @@ def test_other_runs_in_between_change_nothing(tmp_path: Path) -> None:
     file, made = labels(tmp_path, drawn(20)), a_job(tmp_path)
     maker.compare(made, labels=file, methods=["votes", "single"])
     for seed in range(PAGE + 1):
-        maker.run(made, [f"run.seed={seed}", "task.rows=[0]", "task.output="])
+        maker.run(made, [f"run.seed={seed}", f"task.chosen={packed([0])}", "task.output="])
     asked = calls_of(tmp_path)
     maker.compare(made, labels=file, methods=["votes", "single"])
     assert calls_of(tmp_path) == asked
