@@ -183,6 +183,7 @@ class Driver:
             self._look_outside(session)
             self._take_answers(session, now=scheduler.idle)
             self._join(session)
+            self._journal.catch_up()
             if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 continue
             if not session.outside.busy:
