@@ -70,6 +70,10 @@ class OpenAIBatches(Provider):
         """Return how a batch stands."""
         return self._status(await self._http.call("GET", f"{self._settings.url}/batches/{batch_id}"))
 
+    async def cancel(self, batch_id: str) -> BatchStatus:
+        """Have a batch ended before its time."""
+        return self._status(await self._http.call("POST", f"{self._settings.url}/batches/{batch_id}/cancel"))
+
     async def results(self, status: BatchStatus) -> AsyncIterator[Result]:
         """Yield the lines of the files of results and of errors."""
         for file in status.results:
