@@ -32,7 +32,6 @@ from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
 from maker.types import Allowance, BatchNews, BatchState, Prices, ServerChange, spent_in_all
 from maker.voting.messages import Ended, Stuck
-from maker.voting.paths import is_single
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -231,7 +230,6 @@ class Driver:
         self._ahead = True
         changes = session.scheduler.answered(made)
         facts = {"at": row.at, "name": row.name, "by": row.by, "expired": False}
-        told = [] if is_single(made.decided.path) else [StoredEvent(WAIT_ENDED, facts)]
         self._journal.put(
             Entry(
                 decided=changes.decided,
@@ -239,7 +237,7 @@ class Driver:
                 settled=changes.settled,
                 missed=changes.missed,
                 answered=[row.key],
-                events=told,
+                events=[StoredEvent(WAIT_ENDED, facts)],
             )
         )
         self._ahead = False
@@ -490,8 +488,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
             *(session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable),
             *(session.on_change(worker, change) for change in report.changes),
             *(session.on_batch(one) for one in report.batches),
-            # A map's rows may be many: they are listed, not told of one by one.
-            *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True) if one.fork is None),
+            *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True)),
         ],
         heard=[one.number for one in report.batches if one.state is BatchState.HEARD],
     )

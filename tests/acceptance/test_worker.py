@@ -52,7 +52,7 @@ def test_rows_are_accepted_as_the_job_says(maker: Commands) -> None:
     rows = [f"r{row},{row}" for row in range(300)]
     (maker.folder / "rows.csv").write_text("\n".join(["id,text", *rows]) + "\n")
     (maker.folder / "labels.csv").write_text(
-        "\n".join(["id,label", *(f"r{row},{row % 3}" for row in range(90))]) + "\n"
+        "\n".join(["id,answer", *(f"r{row},{row % 3}" for row in range(90))]) + "\n"
     )
     (maker.folder / "wrong.csv").write_text("id,answer\nno such row,1\n")
     task = {

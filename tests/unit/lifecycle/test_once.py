@@ -240,11 +240,13 @@ def test_a_shared_limit_is_checked_in_the_callers_transaction(hanoi: Job, store:
     """As without a connection: a worker would only refuse the run later."""
     open_database(store, create=True).close()
     engine = create_engine(store)
-    job = hanoi(3, limits={"shared": "acme"})
+    job = hanoi(3, limits={"shared": "acme"}) | {
+        "model": {"kind": "openai", "url": "http://127.0.0.1:9/v1", "name": "m"}
+    }
     with engine.begin() as connection, pytest.raises(JobError, match="has no such limit"):
         maker.enqueue(job, connection=connection)
     maker.limit("acme", max_cost=1.0, store=store)
-    with engine.begin() as connection, pytest.raises(JobError, match="needs prices of simulated"):
+    with engine.begin() as connection, pytest.raises(JobError, match="needs prices of m"):
         maker.enqueue(job, connection=connection)
     maker.limit("acme", max_cost="none", concurrency=3, store=store)
     with engine.begin() as connection:
