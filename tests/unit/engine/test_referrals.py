@@ -291,7 +291,7 @@ def test_a_maps_rows_tell_that_they_wait(tmp_path: Path) -> None:
     assert 0 < len(begun) < ROWS
     assert begun == waits
     for wait in list(maker.waits(report.run_id, store=url)):
-        maker.answer(report.run_id, wait.at, json.loads(wait.candidates[0].answer), by="ann", store=url)
+        maker.answer(report.run_id, wait.at, json.loads(wait.candidates[0].text), by="ann", store=url)
     heard.clear()
     report = maker.resume(report.run_id, store=url, on_event=heard.append)
     ended = [(one.at, one.name) for one in heard if isinstance(one, WaitEnded)]
