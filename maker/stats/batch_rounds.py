@@ -17,7 +17,8 @@ MOST_ROUNDS = 1000
 class Rounds(NamedTuple):
     """What is expected: the share of steps that the first round decides, and how many votes a step takes.
 
-    In 95 of 100 runs there are no more than ``rounds``. Votes are those asked for: with ``extra`` some come too late to count.
+    In 95 of 100 runs there are no more than ``rounds``. Votes are those asked for: with ``extra`` some come too late to
+    count.
     """
 
     extra: int
