@@ -11,8 +11,8 @@ from maker.models.batch.hearing import Hearing
 from maker.models.batch.provider import BatchStatus, Phase, Provider, Unsure
 from maker.models.batch.providers import provider_of
 from maker.models.batch.sending import Sender
-from maker.models.dialect import dialect_of
-from maker.models.faults import Lost, Refusal, Unbilled
+from maker.models.dialects.dialect import dialect_of
+from maker.models.server.faults import Lost, Refusal, Unbilled
 from maker.models.server_settings import ServerSettings
 from maker.types import NO_USAGE, BatchState, SentBatch, Usage
 
