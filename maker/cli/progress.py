@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from maker.cli.advice import completed
 from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
@@ -19,6 +20,7 @@ from maker.lifecycle.events import (
     BatchChanged,
     CodeChanged,
     ConcurrencyChanged,
+    EffectInDoubt,
     EndpointChanged,
     Event,
     FileChanged,
@@ -124,6 +126,8 @@ class Progress:
             self._print(_awaited(event))
         elif isinstance(event, BatchChanged):
             self._print(_batch(event))
+        elif isinstance(event, EffectInDoubt):
+            self._print(_doubtful(event))
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
         elif isinstance(event, AlarmRaised | UnmadeTest):
@@ -239,6 +243,14 @@ def _changed(event: CodeChanged | FileChanged) -> str:
         f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
         f"(task.{event.parameter}). To use the new one, start a new run with `maker run`: it asks everything "
         "again, for decisions on the old text answer another question"
+    )
+
+
+def _doubtful(event: EffectInDoubt) -> str:
+    return completed(
+        f"effect {event.name} at step {event.at} is in doubt: it {event.reason}. Look whether it was done;"
+        f" `maker effect RUN {event.at} --again` calls it again, and --done takes what it returned instead",
+        run_id=event.run_id,
     )
 
 

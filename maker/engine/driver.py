@@ -315,6 +315,9 @@ class Driver:
         deadline = time.monotonic() + WIND_UP_S
         while session.outside.calling and time.monotonic() < deadline:
             self._look_outside(session, WAIT_S)
+        for settled in session.outside.give_up(WIND_UP_S):
+            self._journal.put(settled.entry)
+            session.scheduler.settle(settled.call, settled.trouble)
         while out and time.monotonic() < deadline:
             for news in swarm.collect(WAIT_S):
                 if (ending := self._take(swarm, news, session)) is not None:
