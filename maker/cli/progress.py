@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maker.cli.advice import completed
+from maker.cli.known import known
 from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
@@ -59,6 +60,8 @@ class Progress:
     def __init__(self, stream: TextIO, *, waiting: str = "opening the model") -> None:
         self.run_id = ""
         self._waiting = waiting
+        # Here: another thread tells of events, which does not know what the command is about.
+        self._about = known()
         self._console = Console(file=stream)
         self._began = time.monotonic()
         self._printed = self._began
@@ -127,7 +130,7 @@ class Progress:
         elif isinstance(event, BatchChanged):
             self._print(_batch(event))
         elif isinstance(event, EffectInDoubt):
-            self._print(_doubtful(event))
+            self._print(completed(_doubtful(event), **self._about | {"run_id": event.run_id}))
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
         elif isinstance(event, AlarmRaised | UnmadeTest):
@@ -247,10 +250,9 @@ def _changed(event: CodeChanged | FileChanged) -> str:
 
 
 def _doubtful(event: EffectInDoubt) -> str:
-    return completed(
+    return (
         f"effect {event.name} at step {event.at} is in doubt: it {event.reason}. Look whether it was done;"
-        f" `maker effect RUN {event.at} --again` calls it again, and --done takes what it returned instead",
-        run_id=event.run_id,
+        f" `maker effect RUN {event.at} --again` calls it again, and --done takes what it returned instead"
     )
 
 

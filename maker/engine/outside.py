@@ -156,7 +156,7 @@ class Outside:
     def give_up(self, after_s: float) -> list[Settled]:
         """Take effects that are still under way for in doubt; those that may be repeated are, by whoever goes on."""
         for call in self._effects.values():
-            if self._moves[call.chain].retry != "same-key":
+            if getattr(self._moves[call.chain], "retry", "") != "same-key":
                 self._doubt(call, f"was under way when the run was stopped, and not over {after_s:g} s later")
         self._effects = {}
         settled, self._settled = self._settled, []

@@ -39,6 +39,14 @@ def endpoint(settings: OpenAISettings) -> str:
     return f"{url}/chat/completions{query}" if settings.chat else f"{url}/completions{query}"
 
 
+def batch_url(settings: OpenAISettings, path: str) -> str:
+    """Return the address of a file or a batch; at Azure they are the resource's, and of no deployment."""
+    if not settings.api_version:
+        return f"{settings.url}/{path}"
+    resource = settings.url.partition("/openai")[0]
+    return f"{resource}/openai/{path}?api-version={settings.api_version}"
+
+
 def body(request: Request, settings: OpenAISettings, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON body of one HTTP request; fields of ``without`` are left out beside those of ``model.omit``.
 
