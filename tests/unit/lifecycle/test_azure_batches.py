@@ -1,4 +1,4 @@
-"""Batches at Azure: files and batches are the resource's, a deployment stands for the model, its key in its own header."""
+"""Batches at Azure: the resource has the files and batches, and a deployment stands for the model."""
 
 from __future__ import annotations
 
