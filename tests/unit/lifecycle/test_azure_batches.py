@@ -36,7 +36,7 @@ class AzureBatchServer(BatchServer):
         return super()._create(told)
 
 
-@pytest.mark.parametrize("path", ["", "/openai"])
+@pytest.mark.parametrize("path", ["", "/openai", "/openai/deployments/deployed"])
 @pytest.mark.parametrize("ends", ["completed", "cancelled"])
 def test_a_run_asks_in_azures_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, ends: str) -> None:
     """Also where a reply is lost that named a batch, which is looked for then, and one that is cancelled."""
