@@ -25,6 +25,7 @@ from benchmarks.shared.comparing import Goal, number, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.tasks import questions
 from benchmarks.shared.watching import exit_with
+from maker import Service
 
 TICK_S = 0.005
 
@@ -53,7 +54,7 @@ async def work(options: Namespace, store: str) -> tuple[list[float], int, int]:
         "task": {"decomposer": f"{questions.__file__}:count", "steps": options.steps},
         "model": {"kind": "simulated", "p": 0.95, "latency_s": 0.01}, "vote": {"k": 3}, "store": {"url": store},
     }  # fmt: skip
-    async with maker.Service(store=store, max_runs=options.runs) as service:
+    async with Service(store=store, max_runs=options.runs) as service:
         await (await service.start(job)).result()
         ticking = asyncio.create_task(tick(late_s))
         runs = [await service.start(job) for _ in range(options.runs)]
@@ -76,7 +77,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1000)
     options = read_options(parser, runs=4, clients=2, steps=20)
     before = set(threading.enumerate())
-    # As a service does once all is loaded: the garbage collection holds the loop up by what it walks.
+    # As docs/python.md advises: `Service` was imported by its name, which loads all that it needs, and what is loaded
+    # is frozen. Else the garbage collection walks it again and again, and the loop waits.
     gc.collect()
     gc.freeze()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from maker import api
 from maker.core.logs import logger
@@ -24,12 +24,14 @@ from maker.lifecycle import admin
 from maker.lifecycle.events import Event, RunEnded, RunStarted
 from maker.lifecycle.following import LOOK_S as LOOK_AT_RUN_S
 from maker.lifecycle.following import Follower
+from maker.lifecycle.limits import Rate, limit, limits
 from maker.lifecycle.queries import RunReport, runs, show
 from maker.lifecycle.rows import LOOK_S, RowFeed, RowResult, results
 from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
 from maker.store.backend.database import Database, open_database, shown_url
 from maker.store.queued import DEFAULT_QUEUE
 from maker.store.runs import find_run
+from maker.store.shared_limits import SharedLimit
 
 if TYPE_CHECKING:
     from maker.store.admission import HostConnection
@@ -239,6 +241,26 @@ class Service:
     async def waits(self, run_id: str = "") -> list[OpenWait]:
         """Return what can be answered, oldest first: of one run, or of all. See `maker.waits`."""
         return await self._call(lambda: list(waits(run_id, store=self._store)))
+
+    async def limit(
+        self,
+        key: str,
+        *,
+        requests_per_minute: Rate = None,
+        tokens_per_minute: Rate = None,
+        concurrency: Rate = None,
+        max_cost: float | Literal["none"] | None = None,
+    ) -> SharedLimit:
+        """Say what all workers of the store together may use whose jobs name this key; return it. See `maker.limit`."""
+        stated = partial(
+            limit, key, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+            concurrency=concurrency, max_cost=max_cost, store=self._store,
+        )  # fmt: skip
+        return await self._call(stated)
+
+    async def limits(self) -> list[SharedLimit]:
+        """Return the shared limits of the store, by key, with what is used of them now. See `maker.limits`."""
+        return await self._call(partial(limits, store=self._store))
 
     async def results(self, run_id: str, *, start: int = 0) -> AsyncIterator[RowResult]:
         """Yield what is settled of a map's rows by now, in the order of the input. See `maker.results`.

@@ -163,6 +163,7 @@ def work_queue(
     limit_per_key: int | None = None,
     grace_s: float = queue_worker.GRACE_S,
     on_event: OnEvent | None = None,
+    on_end: queue_worker.OnEnd | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Claim runs of a queue and work on them, until ``stop`` is set. Blocks. ``maker worker`` does this.
@@ -175,6 +176,8 @@ def work_queue(
         limit_per_key: Most runs with one key in work at once, likewise.
         grace_s: How long runs may go on once ``stop`` is set, in seconds; then they are paused, and wait for a worker.
         on_event: Told of what becomes of each run, from the threads of several.
+        on_end: Given the report of each run when the work on it is over, likewise. ``maker worker`` accepts the rows of
+            a job with an ``[accept]`` table there, see `maker.accept`.
         stop: Set it from another thread, or from a signal's handler.
 
     Raises:
@@ -187,6 +190,7 @@ def work_queue(
         limits=QueueLimits(limit, limit_per_key),
         grace_s=grace_s,
         on_event=on_event,
+        on_end=on_end,
         stop=stop,
     )
 

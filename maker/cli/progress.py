@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from maker.cli.advice import completed
+from maker.cli.known import known
 from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
@@ -19,6 +22,7 @@ from maker.lifecycle.events import (
     BatchChanged,
     CodeChanged,
     ConcurrencyChanged,
+    EffectInDoubt,
     EndpointChanged,
     Event,
     FileChanged,
@@ -58,6 +62,8 @@ class Progress:
     def __init__(self, stream: TextIO, *, waiting: str = "opening the model") -> None:
         self.run_id = ""
         self._waiting = waiting
+        # Here: another thread tells of events, which does not know what the command is about.
+        self._about = known()
         self._console = Console(file=stream)
         self._began = time.monotonic()
         self._printed = self._began
@@ -121,15 +127,10 @@ class Progress:
         elif isinstance(event, EndpointChanged):
             why = f"; {event.before} is not asked for a while: {event.reason}" if event.reason else " again"
             self._print(f"model {event.model} is answered by {event.url} on worker {event.worker}{why}")
-        elif isinstance(event, LimitAwaited):
-            self._print(_awaited(event))
-        elif isinstance(event, BatchChanged):
-            self._print(_batch(event))
-        elif isinstance(event, VotesAllocated):
-            asked = f"{event.rows:,} of {event.open:,} open rows get {event.votes:,} more votes"
-            self._print(f"{asked}; {event.left:,} are left")
-        elif isinstance(event, CodeChanged | FileChanged):
-            self._print(_changed(event))
+        elif line := _LINES.get(type(event)):
+            self._print(line(event))
+        elif isinstance(event, EffectInDoubt):
+            self._print(completed(_doubtful(event), **self._about | {"run_id": event.run_id}))
         elif isinstance(event, AlarmRaised | UnmadeTest):
             what = "alarm: steps" if isinstance(event, AlarmRaised) else "the vote monitor did not test steps"
             self._print(f"{what} of class {event.step_class} ({event.statistic}): {event.text}")
@@ -246,6 +247,13 @@ def _changed(event: CodeChanged | FileChanged) -> str:
     )
 
 
+def _doubtful(event: EffectInDoubt) -> str:
+    return (
+        f"effect {event.name} at step {event.at} is in doubt: it {event.reason}. Look whether it was done;"
+        f" `maker effect RUN {event.at} --again` calls it again, and --done takes what it returned instead"
+    )
+
+
 def _batch(event: BatchChanged) -> str:
     which = f"batch {event.batch} with {event.requests:,} requests"
     if event.answered is not None:
@@ -267,5 +275,20 @@ def _awaited(event: LimitAwaited) -> str:
     return f"worker {event.worker} waits: of the shared limit {event.key}, {event.lacks} is used up for now"
 
 
+def _allocated(event: VotesAllocated) -> str:
+    asked = f"{event.rows:,} of {event.open:,} open rows get {event.votes:,} more votes"
+    return f"{asked}; {event.left:,} are left"
+
+
 def _requests(number: int) -> str:
     return "1 request at a time" if number == 1 else f"{number:,} requests at once"
+
+
+_LINES: dict[type[Event], Callable[[Any], str]] = {
+    BatchChanged: _batch,
+    CodeChanged: _changed,
+    FileChanged: _changed,
+    LimitAwaited: _awaited,
+    VotesAllocated: _allocated,
+}
+"""What is printed of events that are told in one line."""

@@ -33,7 +33,6 @@ from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
 from maker.types import Allowance, BatchNews, BatchState, Prices, ServerChange, spent_in_all
 from maker.voting.messages import Ended, Stuck
-from maker.voting.paths import is_single
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -250,7 +249,6 @@ class Driver:
         self._ahead = True
         changes = session.scheduler.answered(made)
         facts = {"at": row.at, "name": row.name, "by": row.by, "expired": False}
-        told = [] if is_single(made.decided.path) else [StoredEvent(WAIT_ENDED, facts)]
         self._journal.put(
             Entry(
                 decided=changes.decided,
@@ -258,7 +256,7 @@ class Driver:
                 settled=changes.settled,
                 missed=changes.missed,
                 answered=[row.key],
-                events=told,
+                events=[StoredEvent(WAIT_ENDED, facts)],
             )
         )
         self._ahead = False
@@ -336,6 +334,9 @@ class Driver:
         deadline = time.monotonic() + WIND_UP_S
         while session.outside.calling and time.monotonic() < deadline:
             self._look_outside(session, WAIT_S)
+        for settled in session.outside.give_up(WIND_UP_S):
+            self._journal.put(settled.entry)
+            session.scheduler.settle(settled.call, settled.trouble)
         while out and time.monotonic() < deadline:
             for news in swarm.collect(WAIT_S):
                 if (ending := self._take(swarm, news, session)) is not None:
@@ -510,8 +511,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
             *(session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable),
             *(session.on_change(worker, change) for change in report.changes),
             *(session.on_batch(one) for one in report.batches),
-            # A map's rows may be many: they are listed, not told of one by one.
-            *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True) if one.fork is None),
+            *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True)),
         ],
         heard=[one.number for one in report.batches if one.state is BatchState.HEARD],
     )

@@ -153,6 +153,15 @@ class Outside:
         settled, self._settled = self._settled, []
         return settled
 
+    def give_up(self, after_s: float) -> list[Settled]:
+        """Take effects that are still under way for in doubt; those that may be repeated are, by whoever goes on."""
+        for call in self._effects.values():
+            if getattr(self._moves[call.chain], "retry", "") != "same-key":
+                self._doubt(call, f"was under way when the run was stopped, and not over {after_s:g} s later")
+        self._effects = {}
+        settled, self._settled = self._settled, []
+        return settled
+
     def close(self) -> None:
         """Give up what is under way: it is in doubt."""
         if self._threads is not None:

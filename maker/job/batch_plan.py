@@ -8,7 +8,7 @@ from typing import NamedTuple
 from maker.job.job import Job
 from maker.job.rules import batches
 from maker.plugin import RowDecomposer
-from maker.stats.batch_rounds import Rounds, rounds_of
+from maker.stats.batch_rounds import ENDED, Rounds, rounds_of
 
 WINDOW_HOURS = 24
 """Within so many hours providers answer a batch, or let it expire."""
@@ -25,7 +25,7 @@ class Race(NamedTuple):
 
 
 class BatchPlan(NamedTuple):
-    """Rounds of batches with so many ``extra`` votes: how many, and in how many hours at most.
+    """Rounds of batches with so many ``extra`` votes: how many at most in 95 of 100 runs, and in how many hours.
 
     ``first`` is the share of steps that the first round decides, ``calls`` how many samples are asked for.
     """
@@ -51,14 +51,15 @@ def plan_batches(job: Job, races: Sequence[Race]) -> tuple[BatchPlan, ...]:
 def batch_lines(plans: Sequence[BatchPlan], cost: Callable[[BatchPlan], str]) -> list[str]:
     """Return plans in words, a line each: the job's own first. ``cost`` says what one costs, "" if nobody knows."""
     return [
-        f"vote.extra = {one.extra}: {_rounds(one)}, {one.hours} hours at most; the first round decides"
-        f" {one.first:.1%} of the rows; {one.calls:,.0f} calls" + (f", {told}" if (told := cost(one)) else "")
+        f"vote.extra = {one.extra}: {_rounds(one)} with {1 - ENDED:.0%} probability, {one.hours} hours at most;"
+        f" the first round decides {one.first:.1%} of the rows; {one.calls:,.0f} calls"
+        + (f", {told}" if (told := cost(one)) else "")
         for one in plans
     ]
 
 
 def _rounds(one: BatchPlan) -> str:
-    return "1 round" if one.rounds == 1 else f"{one.rounds} rounds"
+    return "1 round" if one.rounds == 1 else f"{one.rounds} rounds or fewer"
 
 
 def _plan(races: Sequence[Race], extra: int) -> BatchPlan:

@@ -23,7 +23,7 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
-from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings, prices_of
+from maker.models.server_settings import AnthropicSettings, ServerSettings, prices_of
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
@@ -263,8 +263,6 @@ def check_batches(job: Job, raw: Raw) -> None:
         place = f"{raw.place('model', f'members.{name}.batch' if pool else 'batch')}: model.batch"
         if pool:
             raise JobError(f"{place}: a member of a pool cannot ask in batches", fix=f"leave it out of member {name}")
-        if isinstance(member, OpenAISettings) and member.api_version:
-            raise JobError(f"{place}: there are no batches for Azure's API here", fix="leave it out")
         if job.limits.shared:
             raise JobError(
                 f"{place}: batches keep to no shared limit, and limits.shared names {job.limits.shared!r}",
@@ -273,7 +271,7 @@ def check_batches(job: Job, raw: Raw) -> None:
         if job.swarm_kind != "local":
             raise JobError(
                 f"{place}: batches are asked by one local worker, and swarm.kind is {job.swarm_kind!r}",
-                fix='leave swarm.kind out, or set it to "local": a batch needs no workers',
+                fix='leave swarm.kind out, or set it to "local": no process need be there while a batch is out',
             )
 
 

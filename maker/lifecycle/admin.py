@@ -17,6 +17,7 @@ from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
 from maker.job.stages import is_stage
 from maker.job.vote_budget import refuse_small
+from maker.lifecycle.batch_ends import end_batches_of
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
 from maker.lifecycle.reviewed_rows import ranges_of, reviewed_rows
@@ -30,7 +31,7 @@ from maker.store.log import read_steps, spans
 from maker.store.open_chain import OpenChain
 from maker.store.outside import Kind, OutsideRow, read_outside
 from maker.store.remove import cancel_run, remove_run
-from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over
+from maker.store.runs import CANCELLED, NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
 from maker.verification.intact import check_forkable
 from maker.voting.paths import read_name
@@ -196,6 +197,9 @@ def _task(fingerprint: dict[str, Any]) -> dict[str, Any]:
 def cancel(run_id: str, *, store: str | None = None) -> RunReport:
     """End a run for good. Asks a process that works on it to stop, and waits up to twice its lease. Blocks.
 
+    Batches that the run has out are cancelled at their provider, and what they had answered by then is counted. Where
+    the provider cannot be reached, ``reason`` names those that may go on: call it again.
+
     Raises:
         RunNotFound: No run has this whole id or name.
         RunNotResumable: The run is over.
@@ -205,6 +209,8 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
         deadline = time.monotonic() + 2 * LEASE_S
         while not cancel_run(database, row) and time.monotonic() < deadline:
             time.sleep(0.1)
+        if (now := find_run(database, row.run_id)).status == CANCELLED:
+            end_batches_of(database, now)
         return report(find_run(database, row.run_id))
 
 

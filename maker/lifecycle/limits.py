@@ -10,7 +10,8 @@ from maker.job.job import Job
 from maker.job.settings import limit_key
 from maker.lifecycle.queries import opened, store_url
 from maker.models.server_settings import prices_of
-from maker.store.backend.database import Database, open_database
+from maker.store.admission import HostConnection, money_limit_within
+from maker.store.backend.database import Database, open_database, shown_url
 from maker.store.rate_window import UNLIMITED
 from maker.store.shared_limits import SharedLimit, find_limit, list_limits, state_limit
 
@@ -79,17 +80,33 @@ def required_limit(database: Database, job: Job) -> SharedLimit | None:
     if not (key := job.limits.shared):
         return None
     if (found := find_limit(database, key)) is None:
-        raise JobError(
-            f"limits.shared = {key!r}: the store {database.shown} has no such limit",
-            fix=f"say what it allows: {_example(key)}",
-        )
+        raise _no_limit(key, database.shown)
+    _refuse_unpriced(job, found.max_cost)
+    return found
+
+
+def require_limit_within(connection: HostConnection, job: Job) -> None:
+    """Raise as `required_limit` does, by what a program's own connection sees."""
+    if key := job.limits.shared:
+        if (found := money_limit_within(connection, key)) is None:
+            raise _no_limit(key, shown_url(job.store.url))
+        _refuse_unpriced(job, found[0])
+
+
+def _no_limit(key: str, store: str) -> JobError:
+    return JobError(
+        f"limits.shared = {key!r}: the store {store} has no such limit", fix=f"say what it allows: {_example(key)}"
+    )
+
+
+def _refuse_unpriced(job: Job, max_cost: float | None) -> None:
     unpriced = [name for name, member in job.members.items() if prices_of(member) is None]
-    if found.max_cost is not None and unpriced:
+    if max_cost is not None and unpriced:
         raise JobError(
-            f"limits.shared = {key!r}: that limit has max_cost, which needs prices of {', '.join(unpriced)}",
+            f"limits.shared = {job.limits.shared!r}: that limit has max_cost, which needs prices of"
+            f" {', '.join(unpriced)}",
             fix="set model.prompt_price and model.completion_price, per million tokens",
         )
-    return found
 
 
 def to_json(one: SharedLimit) -> dict[str, object]:

@@ -20,7 +20,7 @@ from maker.job.variants import with_pilot, with_plan
 from maker.lifecycle.code_change import is_code_alone
 from maker.lifecycle.control import refuse_used_output, take
 from maker.lifecycle.events import RunEnded, RunStarted
-from maker.lifecycle.limits import required_limit
+from maker.lifecycle.limits import require_limit_within, required_limit
 from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.session import OnEvent, ignore, work
@@ -109,6 +109,7 @@ def enqueue(
     refuse_bad_place(place)
     known = run_id or new_id()
     if connection is not None:
+        require_limit_within(connection, job)
         begun = admit_within(connection, known, new, place)
     else:
         with closing(open_database(job.store.url, create=True)) as database:

@@ -7,9 +7,10 @@ import math
 import queue as queues
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from maker.core.logs import logger
 from maker.core.user_code import words_of
@@ -36,6 +37,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 600.0
 """How long a run waits after its first fault in a row, and at most; so too a worker that has other code."""
 MOST_FAULTS = 10
 """After so many faults in a row, an hour or so, a run rests until somebody resumes it."""
+
+
+OnEnd: TypeAlias = Callable[[RunReport], None]
+"""Given the report of a run when the work on it is over."""
 
 
 class Verdict(NamedTuple):
@@ -90,6 +95,7 @@ def work_queue(
     limits: QueueLimits = NO_LIMITS,
     grace_s: float = GRACE_S,
     on_event: OnEvent | None = None,
+    on_end: OnEnd | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Work on the runs of a queue until ``stop`` is set. Blocks.
@@ -104,6 +110,7 @@ def work_queue(
         limits: How many runs of the queue may be in work at once, over all workers that are given the same.
         grace_s: How long runs may go on once ``stop`` is set, in seconds.
         on_event: Told of what becomes of each run, from the threads of several.
+        on_end: Given the report of each run when the work on it is over, before its claim is. What it raises is logged.
         stop: Set it from another thread, or a signal's handler, to end the work.
 
     Raises:
@@ -114,7 +121,7 @@ def work_queue(
         raise BadInput(f"a worker with {wrong[0]} runs at a time does nothing", fix="give 1 or more")
     if not (math.isfinite(grace_s) and grace_s >= 0):
         raise BadInput(f"runs cannot have {grace_s:g} s to end", fix="give a number of seconds, 0 or more")
-    with closing(_Worker(store, queue, limits, on_event)) as worker:
+    with closing(_Worker(store, queue, limits, on_event, on_end)) as worker:
         try:
             worker.work(concurrency, stop or threading.Event())
         finally:
@@ -131,11 +138,14 @@ class _InWork(NamedTuple):
 class _Worker:
     """Claims from one queue, and works on each run in a thread of its own."""
 
-    def __init__(self, store: str, queue: str, limits: QueueLimits, on_event: OnEvent | None) -> None:
+    def __init__(
+        self, store: str, queue: str, limits: QueueLimits, on_event: OnEvent | None, on_end: OnEnd | None
+    ) -> None:
         self._database = open_database(store, create=True)
         self._queue = queue
         self._limits = limits
         self._on_event = on_event
+        self._on_end = on_end
         self._busy: dict[threading.Thread, _InWork] = {}
         self._over: queues.SimpleQueue[threading.Thread] = queues.SimpleQueue()
         self._refused: dict[bytes, tuple[int, float]] = {}
@@ -233,7 +243,15 @@ class _Worker:
         except Exception as error:  # noqa: BLE001 - other runs go on, whatever this one's code has raised
             return self._failed(found, error)
         self._refused.pop(found.code, None)
+        self._tell_end(report)
         return verdict(report, faults=found.faults, steps=found.steps)
+
+    def _tell_end(self, report: RunReport) -> None:
+        if self._on_end is not None:
+            try:
+                self._on_end(report)
+            except Exception as error:  # noqa: BLE001 - the run itself has not failed
+                log.warning("end_not_heard", run_id=report.run_id, error=words_of(error) or type(error).__name__)
 
     def _failed(self, found: Claim, error: Exception) -> Verdict:
         said = (error.message if isinstance(error, MakerError) else words_of(error)) or type(error).__name__

@@ -6,15 +6,19 @@ from typing import NamedTuple
 
 from maker.stats.race import step_right
 
-ENDED = 0.5
-"""A round is the last one when fewer steps than this are expected to be open after it."""
+ENDED = 0.05
+"""A round is the last one when fewer steps than this are expected to be open after it: so rarely another one follows.
+
+The chance that any step is open is at most how many are expected to be.
+"""
 MOST_ROUNDS = 1000
 
 
 class Rounds(NamedTuple):
-    """What rounds are expected: how many, which share of steps the first one decides, and how many votes a step takes.
+    """What is expected: the share of steps that the first round decides, and how many votes a step takes.
 
-    Votes are those asked for: with ``extra`` some come too late to count.
+    In 95 of 100 runs there are no more than ``rounds``. Votes are those asked for: with ``extra`` some come too late to
+    count.
     """
 
     extra: int

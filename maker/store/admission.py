@@ -18,8 +18,9 @@ from maker.store.backend.database import Database, retried
 from maker.store.backend.guest import Guest
 from maker.store.queued import QueuePlace
 from maker.store.runs import PENDING, RESTORE, Executes, NewRun, Standing, write_run
+from maker.store.shared_limits import money_limit
 
-__all__ = ["Begun", "HostConnection", "admit", "admit_within", "find_begun"]
+__all__ = ["Begun", "HostConnection", "admit", "admit_within", "find_begun", "money_limit_within"]
 
 
 class Begun(NamedTuple):
@@ -46,6 +47,11 @@ def admit_within(connection: HostConnection, run_id: str, new: NewRun, place: Qu
     Raises `StoreUnusable`, or what SQLAlchemy raises.
     """
     return _admit(Guest(connection), run_id, new, place)
+
+
+def money_limit_within(connection: HostConnection, key: str) -> tuple[float | None] | None:
+    """Do as `maker.store.shared_limits.money_limit` does, in the transaction of a program's own connection."""
+    return money_limit(Guest(connection), key)
 
 
 @retried

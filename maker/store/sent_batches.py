@@ -17,9 +17,12 @@ _batch = schema.batch.c
 OUT = (str(BatchState.SENDING), str(BatchState.SENT))
 
 
-def read_batches(database: Database, run: int) -> list[SentBatch]:
-    """Return a run's batches, oldest first, but for those that are void. Of what they may cost they say the tokens."""
-    mine = (_batch.run == run, _batch.state != str(BatchState.VOID))
+def read_batches(database: Database, run: int, *, out: bool = False) -> list[SentBatch]:
+    """Return a run's batches, oldest first, but for those that are void; with ``out`` only those that are out.
+
+    Of what they may cost they say the tokens.
+    """
+    mine = (_batch.run == run, _batch.state.in_(OUT) if out else _batch.state != str(BatchState.VOID))
     query = select(schema.batch).where(*mine).order_by(_batch.number)
     return [
         SentBatch(
@@ -67,7 +70,7 @@ def note_batch(
         changes = {"state": str(state), "look_at": look_at} | ({"batch": batch_id} if batch_id else {})
         connection.execute(update(schema.batch).where(*mine).values(changes))
         if state is BatchState.VOID:
-            _settle(connection, lease.run, [number])
+            settle_batches(connection, lease.run, [number])
 
 
 def hear_batches(connection: Connection, run: int, numbers: Iterable[int]) -> None:
@@ -76,7 +79,7 @@ def hear_batches(connection: Connection, run: int, numbers: Iterable[int]) -> No
     if heard:
         mine = (_batch.run == run, _batch.number.in_(heard))
         connection.execute(update(schema.batch).where(*mine).values(state=str(BatchState.HEARD)))
-        _settle(connection, run, heard)
+        settle_batches(connection, run, heard)
 
 
 def next_look(connection: Connection, run: int) -> float | None:
@@ -86,7 +89,8 @@ def next_look(connection: Connection, run: int) -> float | None:
     return found
 
 
-def _settle(connection: Connection, run: int, numbers: list[int]) -> None:
+def settle_batches(connection: Connection, run: int, numbers: list[int]) -> None:
+    """Give back what was reserved for batches."""
     grants = select(_batch.grant_id).where(_batch.run == bindparam("of_run"), _batch.number.in_(numbers))
     settled = update(schema.grant).where(schema.grant.c.id.in_(grants)).values(settled=True)
     connection.execute(settled, {"of_run": run})

@@ -16,6 +16,7 @@ from maker.errors import StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.rate_window import UNLIMITED, Rates, RateWindow, Wanted, fair_shares
+from maker.store.runs import Executes
 from maker.types import Lot, SharedClaim
 
 WORKER_LEASE_S = 10.0
@@ -88,6 +89,12 @@ def state_limit(database: Database, key: str, changes: Mapping[str, float | None
 def find_limit(database: Database, key: str) -> SharedLimit | None:
     """Return a shared limit, None if the store has none of that key."""
     return next(iter(_read(database, _limit.key == key)), None)
+
+
+def money_limit(connection: Executes, key: str) -> tuple[float | None] | None:
+    """Return how much money a shared limit allows, None for no limit of that; None if there is none of that key."""
+    row = connection.execute(select(_limit.max_cost).where(_limit.key == key)).first()
+    return None if row is None else (row[0],)
 
 
 def list_limits(database: Database) -> list[SharedLimit]:

@@ -18,6 +18,7 @@ from maker.testing.servers import chat_completion
 
 SHARE_DONE = 0.5
 """How many of its requests a batch answers that does not come to its end."""
+_WORKING = ("in_progress", "cancelling")
 
 
 class LineError(NamedTuple):
@@ -94,7 +95,7 @@ class BatchServer(LocalServer):
         rights: Whether the key may upload files and create batches.
         takes_s: How long a batch takes.
         ends: Says how batch number N ends, from 1: ``completed``, ``expired``, ``cancelled`` or ``failed``. Of one that
-            expires or is cancelled half is answered.
+            expires or is cancelled half is answered. One that somebody cancels is over when it is looked at next.
         error: Says what is wrong with a prompt, by the number of times that it was asked before; None for nothing.
         problems: Returns what is wrong with the lines of a batch that is refused as a whole.
         most_requests: Most requests of a batch.
@@ -206,8 +207,8 @@ class BatchServer(LocalServer):
                 return self._create(json.loads(raw))
             case "GET", ["batches"]:
                 return self._listed(query)
-            case "GET", ["batches", batch_id]:
-                return json.dumps(self._shown(self._worked_on(self._found(batch_id)))).encode()
+            case ("GET", ["batches", batch_id]) | ("POST", ["batches", batch_id, "cancel"]):
+                return self._one(method, batch_id)
         raise _Refused(404, f"nothing is at {path}")
 
     def _single(self, body: dict[str, Any]) -> bytes:
@@ -265,8 +266,19 @@ class BatchServer(LocalServer):
             "request_counts": counts, **done,
         }  # fmt: skip
 
+    def _one(self, method: str, batch_id: str) -> bytes:
+        """Return how a batch stands, after it was cancelled or looked at."""
+        change = self._cancelled if method == "POST" else self._worked_on
+        return json.dumps(self._shown(change(self._found(batch_id)))).encode()
+
+    def _cancelled(self, batch: _Batch) -> _Batch:
+        if batch.status not in _WORKING:
+            raise _Refused(409, f"Cannot cancel a batch with status '{batch.status}'.")
+        batch.status, batch.ends, batch.created_s = "cancelling", "cancelled", float("-inf")
+        return batch
+
     def _worked_on(self, batch: _Batch) -> _Batch:
-        if batch.status != "in_progress" or time.monotonic() < batch.created_s + self._takes_s:
+        if batch.status not in _WORKING or time.monotonic() < batch.created_s + self._takes_s:
             return batch
         batch.status = "failed" if batch.problems else batch.ends
         if batch.status == "failed":
@@ -332,8 +344,8 @@ class MessageBatchServer(BatchServer):
                 return self._submitted(raw)
             case "GET", ["messages", "batches"]:
                 return self._listed({"after" if name == "after_id" else name: words for name, words in query.items()})
-            case "GET", ["messages", "batches", batch_id]:
-                return json.dumps(self._shown(self._worked_on(self._found(batch_id)))).encode()
+            case ("GET", ["messages", "batches", batch_id]) | ("POST", ["messages", "batches", batch_id, "cancel"]):
+                return self._one(method, batch_id)
             case "GET", ["messages", "batches", batch_id, "results"]:
                 return self._results(self._found(batch_id))
         raise _Refused(404, f"nothing is at {path}")
@@ -346,7 +358,7 @@ class MessageBatchServer(BatchServer):
         return self._create({"input_file_id": "sent", "endpoint": ""})
 
     def _shown(self, batch: _Batch) -> dict[str, Any]:
-        ended, total = batch.status != "in_progress", len(batch.lines)
+        ended, total = batch.status not in _WORKING, len(batch.lines)
         names = ("processing", "succeeded", "errored", "canceled", "expired")
         counts = dict.fromkeys(names, 0) | {
             "processing": 0 if ended else total,
@@ -355,7 +367,7 @@ class MessageBatchServer(BatchServer):
         }
         return {
             "id": batch.id.replace("batch", "msgbatch"), "type": "message_batch",
-            "processing_status": "ended" if ended else "in_progress", "request_counts": counts,
+            "processing_status": "ended" if ended else batch.status.replace("ll", "l"), "request_counts": counts,
             "created_at": datetime.fromtimestamp(batch.created_at, UTC).isoformat(),
             "results_url": "https://elsewhere.example/results" if ended else None,
         }  # fmt: skip

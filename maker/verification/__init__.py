@@ -11,7 +11,8 @@ those that go on for a resume (`maker.store.open_chain`). `depth` lets a replay 
 replays.
 
 Steps that earlier code has decided (`earlier`) are not asked again: the run went on with other code since. Of these it
-checks digests, links, forks, counts and tallies.
+checks digests, links, forks, counts and tallies. Of a step that a person has decided since it checks those, and how its
+samples add up: earlier code may have asked for them.
 
 It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
 digest.

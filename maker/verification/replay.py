@@ -201,7 +201,8 @@ class Replayer:
 
     def _evidence(self, chain: int, start: int, reader: Together) -> Evidence:
         rules = self.rules
-        return Evidence(reader, chain, start, rules.samples, self.decomposer.action, rules.thinking)
+        changed = self.earlier.change is not None
+        return Evidence(reader, chain, start, rules.samples, self.decomposer.action, rules.thinking, changed=changed)
 
     def _open_end(
         self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind | None, *, due: bool

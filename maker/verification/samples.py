@@ -30,17 +30,28 @@ class Evidence:
         level: Which steps must have samples: ``none``, ``disputed`` or ``all``.
         codec: Writes the task's actions.
         thinking: Takes off replies what is no answer.
+        changed: Whether the run has gone on with other code. A person may then have decided a step that earlier code
+            had asked about: its samples are counted, and nobody reads them anew.
 
     ``kept`` holds the samples of the step that was checked last.
     """
 
     def __init__(
-        self, reader: Together, chain: int, start: int, level: str, codec: Codec[Any], thinking: Thinking
+        self,
+        reader: Together,
+        chain: int,
+        start: int,
+        level: str,
+        codec: Codec[Any],
+        thinking: Thinking,
+        *,
+        changed: bool = False,
     ) -> None:
         self.kept: list[SampleRow] = []
         self._codec = codec
         self._thinking = thinking
         self._level = level
+        self._changed = changed
         # The first schema kept no prompts, and numbered its chains from 1.
         self._old = chain < first_chain(1)
         self._samples: _Along[SampleRow] = _Along(reader.samples(chain, start))
@@ -74,6 +85,8 @@ class Evidence:
             return "its samples do not add up to its tally"
         if not (_weigh(kept[:votes], voters[0], tally, key) and _weigh(kept[votes:], voters[1], tally.judge, key)):
             return "the log-probabilities of its samples do not add up to the weights of its tally"
+        if tally.person is not None and self._changed:
+            return ""
         # A person answers in words of their own.
         words = row.action if tally.person is None else None
         return self._proposed(words, key, kept, votes, move, state) or self._asked(row, move)

@@ -13,6 +13,12 @@ from processes import Commands
 import maker as library
 from maker.lifecycle import queries
 
+TRUTH = """from maker.plugin import Truth
+
+def truth(prompt):
+    right = str(int(prompt) % 3)
+    return Truth((right,), tuple({"0", "1", "2"} - {right}))
+"""
 BOTH = pytest.mark.parametrize("commands_in", ["sqlite", "pgbouncer"], indirect=True)
 
 
@@ -38,6 +44,35 @@ def until(maker: Commands, status: str, count: int, within_s: float = 60.0) -> N
     while len(queries.runs(store=maker.store, status=status)) < count:
         assert time.monotonic() < deadline, maker.output()
         time.sleep(0.05)
+
+
+def test_rows_are_accepted_as_the_job_says(maker: Commands) -> None:
+    """As `maker run` does. Labels that do not fit are told; the run is done all the same."""
+    (maker.folder / "truth.py").write_text(TRUTH)
+    rows = [f"r{row},{row}" for row in range(300)]
+    (maker.folder / "rows.csv").write_text("\n".join(["id,text", *rows]) + "\n")
+    (maker.folder / "labels.csv").write_text(
+        "\n".join(["id,answer", *(f"r{row},{row % 3}" for row in range(90))]) + "\n"
+    )
+    (maker.folder / "wrong.csv").write_text("id,answer\nno such row,1\n")
+    task = {
+        "decomposer": "map", "input": str(maker.folder / "rows.csv"), "template": "{{text}}", "id_column": "id",
+        "truth": f"{maker.folder}/truth.py:truth",
+    }  # fmt: skip
+    told = {"task": task, "model": {"kind": "simulated", "p": 0.95}, "vote": {"k": 2}}
+    for name, file in (("fits", "labels.csv"), ("fails", "wrong.csv")):
+        accept = {"error": 0.1, "labels": str(maker.folder / file), "shuffled": True}
+        library.enqueue(told | {"store": {"url": maker.store}, "accept": accept}, run_id=name)
+    worker = maker.start("worker", "--store", maker.store)
+    until(maker, "done", 2)
+    deadline = time.monotonic() + 60
+    while "no rows are accepted" not in maker.output() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0
+    assert "run fits: " in maker.output()
+    assert (maker.folder / "accept-fits" / "accepted.jsonl").read_text().count("\n") > 200
+    assert "maker: run fails: no rows are accepted: " in maker.output()
 
 
 @BOTH

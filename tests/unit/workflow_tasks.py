@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -117,11 +118,13 @@ async def wrong_result(run: Run) -> int:
 
 
 def send(folder: str, text: str, idempotency_key: str = "") -> int:
-    """Write down that something was sent, and by which key; fail or die as the text says."""
+    """Write down that something was sent, and by which key; fail, die or take long as files say that are there."""
     with (Path(folder) / "sent").open("a") as sent:
         sent.write(f"{idempotency_key} {text}\n")
     if (Path(folder) / "die").exists():
         os._exit(9)
+    while (Path(folder) / "hold").exists():
+        time.sleep(0.02)
     if (Path(folder) / "raise").exists():
         raise OSError("the server is down")
     return len(text)

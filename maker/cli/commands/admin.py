@@ -13,6 +13,7 @@ from maker.cli.options import AsJson, Overrides, RepeatEffects, RunId, Store, Wh
 from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import admin
+from maker.lifecycle.batch_ends import LEFT
 from maker.lifecycle.queries import RunReport
 
 
@@ -34,9 +35,9 @@ def cancel(run_id: WholeRun, store: Store = DEFAULT_STORE, yes: Yes = False, as_
     """End a run for good; its decided steps are kept."""
     report = admin.cancel(run_to_change(run_id, "cancel", store=store, yes=yes), store=store)
     over = report.status == "cancelled"
-    status = "is cancelled" if over else "was asked to stop; its process has not answered yet"
-    _print(report, status, as_json=as_json)
-    raise typer.Exit(0 if over else 1)
+    status = f"is {report.reason}" if over else "was asked to stop; its process has not answered yet"
+    _print(report, completed(status), as_json=as_json)
+    raise typer.Exit(0 if over and not report.reason.startswith(LEFT) else 1)
 
 
 def prune(run_id: WholeRun, store: Store = DEFAULT_STORE, yes: Yes = False, as_json: AsJson = False) -> None:

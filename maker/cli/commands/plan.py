@@ -269,7 +269,7 @@ def _print_time(plan: Plan) -> None:
         return "" if plan.cost is None else f"cost {money(plan.cost.estimate * share)}"
 
     if plan.batches:
-        print("    in batches:", "\n      ".join(batch_lines(plan.batches, cost)))
+        print("    in batches, if steps are equally hard:", *batch_lines(plan.batches, cost), sep="\n      ")
     else:
         print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, with many steps in parallel")
 

@@ -17,8 +17,10 @@ from maker.cli.options import Store
 from maker.cli.output import print
 from maker.cli.signals import on_signals
 from maker.cli.spans import send_spans
+from maker.errors import MakerError
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.events import Event, RunEnded, RunStarted
+from maker.lifecycle.queries import RunReport
 from maker.lifecycle.queue_worker import GRACE_S
 from maker.store.queued import DEFAULT_QUEUE
 from maker.swarm.worker import YOUNG_OBJECTS
@@ -52,7 +54,7 @@ def worker(
     print(f"working on queue {queue!r:.120}, {concurrency} at a time", file=sys.stderr)
     api.work_queue(
         queue, store=store, concurrency=concurrency, limit=limit, limit_per_key=limit_per_key, grace_s=grace,
-        on_event=_tell, stop=stop,
+        on_event=_tell, on_end=partial(_accept, store), stop=stop,
     )  # fmt: skip
 
 
@@ -62,6 +64,18 @@ def _drain(stop: threading.Event, grace_s: float, _signal: int, _frame: FrameTyp
         raise KeyboardInterrupt
     stop.set()
     print(f"claiming no more runs; those in work have {grace_s:g} s to end, then they pause", file=sys.stderr)
+
+
+def _accept(store: str, report: RunReport) -> None:
+    """Accept rows as the job of a run says that is done: that it cannot be done is no fault of the run."""
+    if "accept" in report.settings and report.status == "done":
+        # Imported here: most jobs have no such table.
+        from maker.cli.commands.accept import accept_at_end
+
+        try:
+            accept_at_end(report, store)
+        except (MakerError, OSError) as error:
+            print(f"maker: run {report.run_id}: no rows are accepted: {error}", file=sys.stderr)
 
 
 def _tell(event: Event) -> None:

@@ -72,6 +72,10 @@ class AnthropicBatches(Provider):
         """Return how a batch stands."""
         return self._status(await self._http.call("GET", f"{self._url}/{batch_id}"))
 
+    async def cancel(self, batch_id: str) -> BatchStatus:
+        """Have a batch ended before its time."""
+        return self._status(await self._http.call("POST", f"{self._url}/{batch_id}/cancel"))
+
     async def results(self, status: BatchStatus) -> AsyncIterator[Result]:
         """Yield the results of a batch."""
         # The address is ours: the key goes to no other that a reply may name.

@@ -46,9 +46,9 @@ class BatchHttp(Http):
             url: The address.
             cursor: The parameter that takes the last id of a page, and asks for what comes after it.
         """
-        after = ""
+        after, first = "", f"{url}{'&' if '?' in url else '?'}limit={_PAGE}"
         for _ in range(_MOST_PAGES):
-            page = await self.call("GET", f"{url}?limit={_PAGE}" + (f"&{cursor}={after}" if after else ""))
+            page = await self.call("GET", first + (f"&{cursor}={after}" if after else ""))
             batches = listed(page.get("data"))
             yield batches
             after = next((found for one in reversed(batches) if (found := text_of(one, "id"))), "")

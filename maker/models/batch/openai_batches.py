@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, ClassVar
 from maker.models.batch.http import BatchHttp, decoded_line
 from maker.models.batch.provider import BatchStatus, End, Phase, Problem, Provider, Result, listed, number_of, text_of
 from maker.models.dialects.dialect import OpenAIDialect
-from maker.models.dialects.openai_wire import complaint
+from maker.models.dialects.openai_wire import batch_url, complaint
 from maker.models.server.faults import Lost
 from maker.models.server.openai_http import PASSING, content_of
 from maker.models.server_settings import OpenAISettings
@@ -32,7 +32,9 @@ class OpenAIBatches(Provider):
         self._settings = settings
         self._dialect = OpenAIDialect(settings)
         self._http = BatchHttp(settings)
-        self._endpoint = "/v1/chat/completions" if settings.chat else "/v1/completions"
+        self._endpoint = "/chat/completions" if settings.chat else "/completions"
+        if not settings.api_version:
+            self._endpoint = f"/v1{self._endpoint}"
 
     def line(self, custom_id: str, request: Request) -> bytes:
         """Return a request as a line of the file."""
@@ -41,7 +43,7 @@ class OpenAIBatches(Provider):
 
     async def upload(self, lines: BinaryIO, tag: str) -> str:
         """Upload the file; returns its id."""
-        url = f"{self._settings.url}/files"
+        url = batch_url(self._settings, "files")
         found = await self._http.upload(url, lines, f"{tag}.jsonl", {"purpose": "batch"})
         if not text_of(found, "id"):
             raise Lost(f"{url} took a file and gave it no id", fix="")
@@ -55,11 +57,11 @@ class OpenAIBatches(Provider):
             "completion_window": "24h",
             "metadata": {TAG: batch.tag},
         }
-        return self._status(await self._http.call("POST", f"{self._settings.url}/batches", told=told))
+        return self._status(await self._http.call("POST", batch_url(self._settings, "batches"), told=told))
 
     async def find(self, batch: SentBatch) -> BatchStatus | None:
         """Return the batch with this tag, or of this file, if there is one among the newest."""
-        async for page in self._http.newest(f"{self._settings.url}/batches", "after"):
+        async for page in self._http.newest(batch_url(self._settings, "batches"), "after"):
             for one in page:
                 ours = _tag(one) == batch.tag or text_of(one, "input_file_id") == batch.file
                 if ours and text_of(one, "id"):
@@ -68,12 +70,16 @@ class OpenAIBatches(Provider):
 
     async def look(self, batch_id: str) -> BatchStatus:
         """Return how a batch stands."""
-        return self._status(await self._http.call("GET", f"{self._settings.url}/batches/{batch_id}"))
+        return self._status(await self._http.call("GET", batch_url(self._settings, f"batches/{batch_id}")))
+
+    async def cancel(self, batch_id: str) -> BatchStatus:
+        """Have a batch ended before its time."""
+        return self._status(await self._http.call("POST", batch_url(self._settings, f"batches/{batch_id}/cancel")))
 
     async def results(self, status: BatchStatus) -> AsyncIterator[Result]:
         """Yield the lines of the files of results and of errors."""
         for file in status.results:
-            async for line in self._http.lines(f"{self._settings.url}/files/{file}/content"):
+            async for line in self._http.lines(batch_url(self._settings, f"files/{file}/content")):
                 found = decoded_line(line)
                 if found is not None:
                     yield self._result(found)

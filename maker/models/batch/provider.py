@@ -105,6 +105,10 @@ class Provider(ABC):
         """Return how a batch stands."""
 
     @abstractmethod
+    async def cancel(self, batch_id: str) -> BatchStatus:
+        """Have a batch ended before its time; what it has answered can be read once it is over."""
+
+    @abstractmethod
     def results(self, status: BatchStatus) -> AsyncIterator[Result]:
         """Yield the results of a batch that is over, in any order."""
 

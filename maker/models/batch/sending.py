@@ -86,6 +86,10 @@ class Sender:
         """Return how a batch stands."""
         return await self._patiently(lambda: self._provider.look(batch_id), OUT_OF_TOUCH_S)
 
+    async def cancel(self, batch_id: str) -> BatchStatus:
+        """Have a batch ended before its time. May be repeated: one that is over refuses it, or says so."""
+        return await self._patiently(lambda: self._provider.cancel(batch_id), self._settings.retry_s)
+
     async def hear(self, hearing: Hearing, status: BatchStatus, waiting: dict[str, Part]) -> Heard:
         """Return what a batch that is over has brought."""
 

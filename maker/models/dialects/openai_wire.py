@@ -16,6 +16,8 @@ from maker.types import Request
 _SEEDS = 2**63
 """Servers read a seed as a signed 64-bit number."""
 
+_AT_A_RESOURCE = re.compile("/openai(/deployments/.*)?$")
+"""What may follow the address of an Azure resource in a model's URL."""
 _NOT_IN_NAMES = re.compile("[^A-Za-z0-9_-]")
 _NAME_CHARS = 64
 """OpenAI's API allows only these characters in a schema's name, and this many."""
@@ -37,6 +39,14 @@ def endpoint(settings: OpenAISettings) -> str:
         if "/deployments/" not in url:
             url = f"{url.removesuffix('/openai')}/openai/deployments/{quote(settings.name, safe='')}"
     return f"{url}/chat/completions{query}" if settings.chat else f"{url}/completions{query}"
+
+
+def batch_url(settings: OpenAISettings, path: str) -> str:
+    """Return the address of a file or a batch; at Azure they are the resource's, and of no deployment."""
+    if not settings.api_version:
+        return f"{settings.url}/{path}"
+    resource = _AT_A_RESOURCE.sub("", settings.url)
+    return f"{resource}/openai/{path}?api-version={settings.api_version}"
 
 
 def body(request: Request, settings: OpenAISettings, without: Collection[str] = ()) -> dict[str, Any]:

@@ -112,6 +112,23 @@ def test_a_queued_run_is_followed_to_its_end(hanoi: Job, store: str) -> None:
     assert (report.status, report.steps, report.resumes) == ("done", 63, 1)
 
 
+def test_a_shared_limit_is_stated_and_seen(store: str) -> None:
+    """As `maker.limit` and `maker.limits` do, with the service's store."""
+
+    async def work() -> None:
+        async with maker.Service(store=store) as service:
+            assert await service.limits() == []
+            stated = await service.limit("acme", requests_per_minute=60, max_cost=2.5)
+            assert (stated.requests_per_minute, stated.concurrency, stated.max_cost) == (60, None, 2.5)
+            await service.limit("acme", requests_per_minute="none")
+            assert [one.requests_per_minute for one in await service.limits()] == [None]
+            with pytest.raises(BadInput, match="cannot be the key"):
+                await service.limit("a key")
+
+    asyncio.run(work())
+    assert [one.key for one in maker.limits(store=store)] == ["acme"]
+
+
 def test_closing_ends_every_following(hanoi: Job, store: str) -> None:
     """A run that nobody claims does not keep a service from closing; its handle tells how it stood."""
     before = set(threading.enumerate())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import func, update
 
 import maker
+from maker.engine import driver
 from maker.errors import BadInput, RunNotResumable
 from maker.lifecycle.events import EffectInDoubt, WaitBegun, WaitEnded
 from maker.lifecycle.waits import answer_in
@@ -147,6 +149,35 @@ def test_a_process_that_dies_in_an_effect_leaves_it_in_doubt(tmp_path: Path, ret
     assert maker.resume(run.run_id, store=url).result == [7, "A", "B", True, True]
     assert len(sent(tmp_path)) == 1
     assert maker.verify(run.run_id, store=url).right
+
+
+@pytest.mark.parametrize("retry", ["ask", "same-key"])
+def test_an_effect_that_outlasts_a_stop_is_in_doubt_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry: str
+) -> None:
+    """Who stops the run is told, and may say what came of it before anybody resumes; a same key needs nobody."""
+    monkeypatch.setattr(driver, "WIND_UP_S", 0.2)
+    (tmp_path / "hold").touch()
+    stop, heard, url = threading.Event(), [], store(tmp_path)
+
+    def stop_when_sent() -> None:
+        while not (tmp_path / "sent").exists():
+            time.sleep(0.02)
+        stop.set()
+
+    stopping = threading.Thread(target=stop_when_sent)
+    stopping.start()
+    told = job(tmp_path, "order", folder=str(tmp_path), retry=retry)
+    report = maker.run(told, on_event=heard.append, stop=stop)
+    stopping.join()
+    (tmp_path / "hold").unlink()
+    assert (report.status, report.reason) == ("paused", "stopped")
+    doubts = [(one.at, one.name, one.reason) for one in heard if isinstance(one, EffectInDoubt)]
+    if retry == "ask":
+        assert doubts == [("2", "send", "was under way when the run was stopped, and not over 0.2 s later")]
+        maker.settle_effect(report.run_id, "2", done=7, store=url)
+    assert maker.resume(report.run_id, store=url).reason == "waits for approve"
+    assert (len(sent(tmp_path)), len(doubts)) == ((1, 1) if retry == "ask" else (2, 0))
 
 
 def test_an_effect_in_doubt_may_be_done_again(tmp_path: Path) -> None:

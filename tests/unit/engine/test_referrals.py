@@ -28,6 +28,7 @@ from maker.lifecycle.waits import OpenWait
 from maker.store import referrals
 from maker.store.backend import schema
 from maker.store.backend.database import open_database, upgrade_database
+from maker.store.backend.texts import stored
 from maker.store.outside import wakes_at
 from maker.voting.tally import by_person, unpack
 
@@ -275,6 +276,27 @@ def test_whoever_works_on_the_run_takes_an_answer_up(store: str) -> None:
     begun = [one.at for one in heard if isinstance(one, WaitBegun)]
     assert [one.at for one in heard if isinstance(one, WaitEnded)] == begun
     assert len(begun) == report.answered > 0
+
+
+def test_a_maps_rows_tell_that_they_wait(tmp_path: Path) -> None:
+    """Each row that a person is asked about, once, by its name; the others tell nothing."""
+    write_rows(tmp_path / "rows.csv", range(ROWS))
+    job = rows_job(tmp_path, model={"p": 0.6}, vote={"k": 3, "max_votes": 5, "on_undecided": "ask"})
+    heard: list[Any] = []
+    report = maker.run(job, on_event=heard.append)
+    url = job["store"]["url"]
+    # A NUL, which not every database stores, is left out.
+    waits = sorted((wait.at, wait.name, wait.prompt) for wait in maker.waits(report.run_id, store=url))
+    begun = sorted((one.at, one.name, stored(one.prompt)) for one in heard if isinstance(one, WaitBegun))
+    assert 0 < len(begun) < ROWS
+    assert begun == waits
+    for wait in list(maker.waits(report.run_id, store=url)):
+        maker.answer(report.run_id, wait.at, json.loads(wait.candidates[0].text), by="ann", store=url)
+    heard.clear()
+    report = maker.resume(report.run_id, store=url, on_event=heard.append)
+    ended = [(one.at, one.name) for one in heard if isinstance(one, WaitEnded)]
+    assert sorted(ended) == sorted((at, name) for at, name, _ in begun)
+    assert not [one for one in heard if isinstance(one, WaitBegun)]
 
 
 def test_who_follows_a_run_hears_of_its_waits(store: str) -> None:

@@ -343,7 +343,6 @@ def test_what_is_out_counts_at_its_worst(tmp_path: Path) -> None:
     [
         ({"swarm": {"kind": "ray"}}, "one local worker"),
         ({"limits": {"shared": "key"}}, "no shared limit"),
-        ({"model": {"api_version": "2024-10-21"}}, "no batches for Azure"),
         ({"model": {"batch_requests": 0}}, "batch_requests"),
         ({"model": {"batch_poll_s": 0}}, "batch_poll_s"),
         ({"model": {"batch": "yes please"}}, "batch"),

@@ -150,6 +150,67 @@ def test_a_workflow_migrates_anywhere(tmp_path: Path, store: str, after: int) ->
     assert [one.kind for one in queries.steps(begun.run_id, store=store)].count("ask") == 5
 
 
+WAITS = """
+import maker
+
+@maker.workflow
+async def ticket(run: maker.Run) -> list[object]:
+    first = await run.ask("How many?", int, truth=3)
+    both = await run.gather(run.wait("approve", bool, prompt="OLD?"), run.ask("Meanwhile?", int, truth=4))
+    return [first, *both, await run.ask("And OLD?", int, truth=9)]
+"""
+
+
+@pytest.mark.parametrize("answered_before", [True, False])
+def test_a_run_migrates_while_it_waits(tmp_path: Path, store: str, answered_before: bool) -> None:
+    """The answer is taken, whether it was given before or after; another wait in its place is refused."""
+    file = tmp_path / "waits.py"
+    file.write_text(WAITS)
+    begun = maker.run(job_of(file, store, "ticket"))
+    assert begun.reason == "waits for approve"
+    file.write_text(WAITS.replace('"approve"', '"sign"'))
+    with pytest.raises(RunNotResumable, match="it has begun wait 'approve', and now it asks for 'sign'"):
+        maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    if answered_before:
+        maker.answer(begun.run_id, "approve", True, by="ann", store=store)
+    file.write_text(WAITS.replace("OLD", "NEW"))
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    if not answered_before:
+        assert done.reason == "waits for approve"
+        maker.answer(begun.run_id, "approve", True, by="ann", store=store)
+        done = maker.resume(begun.run_id, store=store)
+    assert (done.status, done.result) == ("done", [3, True, 4, 9])
+    verified = queries.verify(begun.run_id, store=store)
+    assert verified.right, verified.problem
+
+
+@pytest.mark.parametrize("answered_before", [True, False])
+def test_a_run_migrates_while_a_person_is_asked_about_a_step(file: Path, store: str, answered_before: bool) -> None:
+    """The answer decides the step that votes of the earlier code left open, by the new code's reading of it."""
+    vote = {"k": 3, "max_votes": 4, "on_undecided": "ask"}
+    asked = job_of(file, store, "count") | {"model": {"kind": "simulated", "p": 0.55}, "vote": vote}
+    begun = maker.run(asked)
+    assert begun.reason.startswith("waits for step-"), begun.reason
+    (wait,) = maker.waits(begun.run_id, store=store)
+    if answered_before:
+        maker.answer(begun.run_id, wait.name, 7, by="ann", store=store)
+    file.write_text(NEWER)
+    report = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    while report.status == "paused":
+        (wait,) = maker.waits(begun.run_id, store=store)
+        maker.answer(begun.run_id, wait.name, 7, by="ann", store=store)
+        report = maker.resume(begun.run_id, store=store)
+    assert report.status == "done"
+    assert report.result["by"] == "NEW"
+    assert queries.verify(begun.run_id, store=store).problem == ""
+    # Whose votes were cast, and by whose code, is no excuse for a changed sample.
+    opened = open_database(store, create=False)
+    with opened.write() as connection:
+        connection.exec_driver_sql("UPDATE maker_sample SET candidate = '8' WHERE candidate = '7' AND idx = 0")
+    opened.close()
+    assert "sample" in queries.verify(begun.run_id, store=store).problem
+
+
 def test_a_workflow_that_asks_something_else_is_refused(tmp_path: Path, store: str) -> None:
     """What the log answers must be asked as it was; the refusal has both questions, and nothing has changed."""
     file = tmp_path / "flow.py"

@@ -15,7 +15,7 @@ from row_tasks import write_rows
 from sqlalchemy import create_engine, text
 
 import maker
-from maker.errors import BadInput, RunIdTaken, RunNotFound
+from maker.errors import BadInput, JobError, RunIdTaken, RunNotFound
 from maker.lifecycle import queries
 from maker.lifecycle.events import Event, RunEnded, RunStarted, StepsDecided
 from maker.store.backend.database import open_database
@@ -234,6 +234,25 @@ def test_in_the_callers_transaction(hanoi: Job, store: str) -> None:
         assert connection.execute(text("SELECT number FROM orders")).scalars().all() == [2]
     engine.dispose()
     assert [report.run_id for report in maker.runs(store=store)] == ["order-2"]
+
+
+def test_a_shared_limit_is_checked_in_the_callers_transaction(hanoi: Job, store: str) -> None:
+    """As without a connection: a worker would only refuse the run later."""
+    open_database(store, create=True).close()
+    engine = create_engine(store)
+    job = hanoi(3, limits={"shared": "acme"}) | {
+        "model": {"kind": "openai", "url": "http://127.0.0.1:9/v1", "name": "m"}
+    }
+    with engine.begin() as connection, pytest.raises(JobError, match="has no such limit"):
+        maker.enqueue(job, connection=connection)
+    maker.limit("acme", max_cost=1.0, store=store)
+    with engine.begin() as connection, pytest.raises(JobError, match="needs prices of m"):
+        maker.enqueue(job, connection=connection)
+    maker.limit("acme", max_cost="none", concurrency=3, store=store)
+    with engine.begin() as connection:
+        maker.enqueue(job, run_id="order-1", connection=connection)
+    engine.dispose()
+    assert [report.run_id for report in maker.runs(store=store)] == ["order-1"]
 
 
 def test_runs_since(hanoi: Job, store: str) -> None:

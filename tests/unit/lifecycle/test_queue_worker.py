@@ -100,6 +100,23 @@ def test_a_worker_ends_every_run(hanoi: Job, store: str) -> None:
         assert queries.show(f"r{number}", store=store).digest == alone.digest
 
 
+def test_who_hears_of_ends_gets_reports(hanoi: Job, store: str) -> None:
+    """Once a run's work; what the hearer raises is no fault of the run."""
+    ended = []
+
+    def hear(report: maker.RunReport) -> None:
+        ended.append(report)
+        raise ValueError("it cannot hear")
+
+    for number in range(2):
+        maker.enqueue(hanoi(3), [f"run.seed={number}"], run_id=f"r{number}")
+    with working(store, on_end=hear):
+        wait_for(lambda: len(ended) == 2)
+        wait_for(all_are(store, "done"))
+    assert {(one.run_id, one.status) for one in ended} == {("r0", "done"), ("r1", "done")}
+    assert {one.queue and one.queue["note"] for one in maker.runs(store=store)} == {None}
+
+
 def test_several_at_a_time(hanoi: Job, store: str) -> None:
     """Four places work side by side; a limit per key holds within them."""
     for number in range(6):

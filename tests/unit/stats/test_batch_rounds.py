@@ -47,6 +47,25 @@ def test_extra_votes_save_rounds_as_a_simulation_says(extra: int) -> None:
     assert abs(found.rounds - longest) <= 3
 
 
+@pytest.mark.parametrize(("p", "k", "steps", "extra"), [(0.985, 2, 200, 0), (0.985, 2, 200, 2), (0.9, 3, 50, 0)])
+def test_no_more_rounds_in_95_of_100_runs(p: float, k: int, steps: int, extra: int) -> None:
+    """Of 300 simulated runs; fewer rounds would be too few in more of them."""
+    chance, most, over = random.Random(3), rounds_of(p, k, steps, extra).rounds, [0, 0]
+    for _ in range(300):
+        longest = 0
+        for _ in range(steps):
+            lead, rounds = 0, 0
+            while abs(lead) < k:
+                rounds += 1
+                for _ in range(k - abs(lead) + extra):
+                    if abs(lead) < k:
+                        lead += 1 if chance.random() < p else -1
+            longest = max(longest, rounds)
+        over[0] += longest > most
+        over[1] += longest > most - 1
+    assert over[0] <= 0.05 * 300 < over[1]
+
+
 def test_what_is_no_chance_is_refused() -> None:
     with pytest.raises(ValueError, match="p"):
         rounds_of(1.5, 3, 10)
