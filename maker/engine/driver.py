@@ -187,6 +187,7 @@ class Driver:
             if session.vote_budget is not None and scheduler.idle and not scheduler.held:
                 self._give_votes(session, session.vote_budget)
             self._join(session)
+            self._journal.catch_up()
             if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 continue
             if not session.outside.busy:

@@ -187,6 +187,7 @@ def _decide(
         on_commit=listener,
         watch=monitor,
         space=space,
+        strict=job.store.durability == "strict",
     )
     driver = Driver(database, held.lease, journal, stop)
     try:

@@ -8,11 +8,24 @@ from itertools import chain as chained
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    LargeBinary,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from maker.errors import LeaseLost
 from maker.store.backend import schema
 from maker.store.backend.database import Database
+from maker.store.backend.given import Given, Types, one_row
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.backend.upsert import upsert
@@ -30,11 +43,22 @@ KEPT_TEXTS = 100_000
 """How many digests of stored texts are remembered, so that the same text is not sent to the database again."""
 
 _chain, _fork = schema.chain.c, schema.fork.c
-_MOVED = (
-    update(schema.chain)
-    .where(_chain.id == bindparam("key"), _chain.epoch == bindparam("of"), _chain.cursor == bindparam("first"))
-    .values(cursor=bindparam("cursor"), digest=bindparam("digest"))
-)
+MOVE: Types = {
+    "key": BigInteger(), "of": Integer(), "first": BigInteger(), "cursor": BigInteger(), "digest": LargeBinary(),
+}  # fmt: skip
+"""How a chain's cursor moves: from ``first`` to ``cursor``."""
+
+
+def advance(given: Given) -> Update:
+    """Return the statement that moves a chain's cursor if it is where a `MOVE` begins."""
+    return (
+        update(schema.chain)
+        .where(_chain.id == given["key"], _chain.epoch == given["of"], _chain.cursor == given["first"])
+        .values(cursor=given["cursor"], digest=given["digest"])
+    )
+
+
+_MOVED = advance(one_row(MOVE))
 _STEP_ROW = attrgetter(*schema.step.columns.keys())
 """Returns a decided step as a row: the table's columns are fields of `Decided`."""
 _SETTLED = update(schema.chain).where(_chain.id == bindparam("key")).values(cursor=bindparam("cursor"))
@@ -124,6 +148,10 @@ class LogWriter:
         database: The store.
         run: The run's key.
         memo: Writes decisions to the memo; None if the run has no memo in the store.
+
+    Attributes:
+        joins: Whether its rows may be written in a transaction of several runs. Decisions for the memo may not: two
+            processes could write the same questions in different orders.
     """
 
     def __init__(self, database: Database, run: int, memo: MemoWriter | None = None) -> None:
@@ -133,6 +161,7 @@ class LogWriter:
         self._texts: set[bytes] = set()
         self._new_texts: dict[bytes, str] = {}
         self._moved = Prepared(database, _MOVED)
+        self.joins = memo is None
         self._add_text = upsert(database.engine.dialect, schema.text).on_conflict_do_nothing()
 
     def prepare(self, entries: Sequence[Entry]) -> LogRows:
@@ -183,11 +212,15 @@ class LogWriter:
         self._insert(connection, schema.chain, rows.chains)
         self._insert(connection, schema.fork, rows.forks)
         self._advance(connection, rows.moves)
+        self._insert(connection, schema.step, rows.steps)
+        self.write_rest(connection, rows)
+
+    def write_rest(self, connection: Connection, rows: LogRows) -> None:
+        """Write what was prepared but for new chains and forks, moved cursors and steps, which are written."""
         self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in rows.settled.items()])
         self._forget(connection, rows.forgotten)
         # Before outcomes are inserted: an answer may end wrong.
         self._close_referrals(connection, rows.answered)
-        self._insert(connection, schema.step, rows.steps)
         if self._memo is not None:
             self._memo.write(connection, rows.decided)
             if rows.failed:

@@ -1,51 +1,29 @@
-"""The journal: one thread that commits decided steps in groups, and renews the run's lease."""
+"""The journal: commits what a run has decided, together with what other runs of the process have, and renews its lease.
+
+A thread of its own commits what waits while the next steps are decided. Where each step waits for its commit anyway,
+the driver's own thread commits: handing each step to another thread and back takes as long as the rest of it. Not the
+main thread, though: Ctrl-C would come between a commit and what follows from it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, LargeBinary, Text, bindparam, func, select, update
-
-from maker.store.backend import schema
-from maker.store.backend.database import Database, retried
-from maker.store.backend.prepared import Prepared
-from maker.store.backend.texts import stored
-from maker.store.batch import LogRows, LogWriter
-from maker.store.entry import Ending, Entry, sum_counts
+from maker.store.backend.database import Database
+from maker.store.batch import LogWriter
+from maker.store.entry import Entry
+from maker.store.group_commit import GroupCommit
 from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
-from maker.store.runs import fenced, lost_run
-from maker.store.seals import weighed
+from maker.store.transaction import RunTransaction, run_mark, write_alone, write_together
 from maker.store.vote_monitor import VoteMonitor
 
-_run = schema.run.c
-_MARKED = (
-    update(schema.run)
-    .where(_run.id == bindparam("of_run"), _run.fence == bindparam("of_fence"), _run.batch == bindparam("after"))
-    .values(
-        updated_at=bindparam("now"),
-        lease_until=bindparam("until"),
-        batch=bindparam("number"),
-        wall_s=_run.wall_s + bindparam("seconds"),
-        digest=func.coalesce(bindparam("newest", type_=LargeBinary), _run.digest),
-        steps=_run.steps + bindparam("more_steps"),
-        votes=_run.votes + bindparam("more_votes"),
-        red_flags=_run.red_flags + bindparam("more_red_flags"),
-        disputed=_run.disputed + bindparam("more_disputed"),
-        reused=_run.reused + bindparam("more_reused"),
-        saved=_run.saved + bindparam("more_saved"),
-        counted=_run.counted + bindparam("more_counted"),
-        monitor=func.coalesce(bindparam("noted", type_=Text), _run.monitor),
-    )
-    .returning(_run.asked)
-)
 FOLD_S = 2.0
 """The database's log is folded so often, in seconds: after a commit has been told, not in it."""
 QUEUE_ENTRIES = 64
@@ -60,12 +38,12 @@ class Waited(NamedTuple):
 
 
 class Journal:
-    """Commits the driver's entries in their order, many in one transaction.
+    """Commits the driver's entries in their order, many in one transaction. One thread uses it.
 
-    ``on_commit`` is called in the writer's thread after each commit, with the entries that are now durable: only then
-    may anyone see them. An error that it raises stops the run, and `put` raises it. ``asked`` is what another process
-    has asked of the run, as of the last transaction. ``halt`` says why the vote monitor wants a pause, "" if it does
-    not; ``decorrelated`` are the step classes whose votes are decorrelated.
+    ``on_commit`` is called after each commit, in the thread that made it, with the entries that are now durable: only
+    then may anyone see them. An error that it raises stops the run, and `put` raises it. ``asked`` is what another
+    process has asked of the run, as of the last transaction. ``halt`` says why the vote monitor wants a pause, "" if it
+    does not; ``decorrelated`` are the step classes whose votes are decorrelated.
 
     Args:
         database: The store.
@@ -76,6 +54,7 @@ class Journal:
         on_commit: Called with the entries that were committed.
         watch: The vote monitor.
         space: The memo's cache namespace, see `maker.voting.memo`; None without a memo in the store.
+        strict: Each step waits for its commit.
     """
 
     def __init__(
@@ -89,6 +68,7 @@ class Journal:
         on_commit: Callable[[list[Entry]], None],
         watch: VoteMonitor | None = None,
         space: bytes | None = None,
+        strict: bool = False,
     ) -> None:
         self._database = database
         self._lease = lease
@@ -100,20 +80,25 @@ class Journal:
         memo = None if space is None else MemoWriter(database, lease.run, space)
         self._log = LogWriter(database, lease.run, memo)
         self._accounts = Accounts(database, lease.run, resumes, models)
-        self._marked = Prepared(database, _MARKED)
+        self._group: GroupCommit[RunTransaction] = database.once("group commit", lambda: GroupCommit(write_together))
+        self._member = self._group.join()
         self._batch = lease.batch
         self._watch = watch
         self.asked = ""
         self.halt = ""
         self.decorrelated: tuple[int, ...] = ()
         self._heed()
-        self._thread = threading.Thread(target=self._work, name="maker-journal", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if not strict or threading.current_thread() is threading.main_thread():
+            self._thread = threading.Thread(target=self._work, name="maker-journal", daemon=True)
+            self._thread.start()
 
     def put(self, entry: Entry) -> None:
         """Queue an entry; blocks while `QUEUE_ENTRIES` wait. Raises the error that stopped the writer."""
         while True:
             self._raise()
+            if self._thread is None and self._queue.full():
+                self._write_waiting()
             try:
                 self._queue.put(entry, timeout=1.0)
                 return
@@ -122,18 +107,29 @@ class Journal:
 
     def flush(self) -> None:
         """Wait until all queued entries are committed. Raises the error that stopped the writer."""
-        with self._queue.all_tasks_done:
-            while self._queue.unfinished_tasks and self._thread.is_alive():
-                self._queue.all_tasks_done.wait(timeout=1.0)
+        if self._thread is None:
+            self._write_waiting()
+        else:
+            with self._queue.all_tasks_done:
+                while self._queue.unfinished_tasks and self._thread.is_alive():
+                    self._queue.all_tasks_done.wait(timeout=1.0)
         self._raise()
+
+    def catch_up(self) -> None:
+        """Commit what waits, and renew the lease if that is due, unless a thread of the journal's sees to it."""
+        if self._thread is None:
+            self._write_waiting(due=time.monotonic() - self._clock >= LEASE_S / 3)
+            self._raise()
 
     def close(self) -> None:
         """Commit the rest and stop the writer. Raises nothing; call `flush` first to see failures."""
-        while self._thread.is_alive():
+        if self._thread is None:
+            self._write_waiting()
+        while self._thread is not None and self._thread.is_alive():
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=1.0)
-                break
-        self._thread.join()
+                self._thread.join()
+        self._group.leave(self._member)
 
     def _raise(self) -> None:
         if self._failure is not None:
@@ -142,14 +138,18 @@ class Journal:
     def _work(self) -> None:
         # Whatever is raised, the driver must hear of it: it would wait for a dead writer for ever.
         try:
-            while not self._write_waiting().last:
-                pass
+            while not (waited := self._take(LEASE_S / 3)).last:
+                self._write(waited, due=True)
+            self._write(waited)
         except BaseException as error:  # noqa: BLE001 - the driver raises it
             self._failure = error
 
-    def _write_waiting(self) -> Waited:
-        waited = self._take()
-        if self._failure is None and (waited.entries or not waited.last):
+    def _write_waiting(self, *, due: bool = False) -> None:
+        self._write(self._take(0.0), due=due)
+
+    def _write(self, waited: Waited, *, due: bool = False) -> None:
+        """Commit entries, and tell of them. If there are none, the lease is renewed where it is ``due``."""
+        if self._failure is None and (waited.entries or due):
             try:
                 self._on_commit(self._commit(waited.entries))
                 self._fold_log()
@@ -157,17 +157,16 @@ class Journal:
                 self._failure = error
         for _ in range(len(waited.entries) + waited.last):
             self._queue.task_done()
-        return waited
 
     def _fold_log(self) -> None:
         if (now := time.monotonic()) - self._folded_s >= FOLD_S:
             self._database.fold_log()
             self._folded_s = now
 
-    def _take(self) -> Waited:
-        """Return all waiting entries; none when only the lease is due."""
+    def _take(self, wait_s: float) -> Waited:
+        """Return all waiting entries; none if none has come for so long."""
         try:
-            entries = [self._queue.get(timeout=LEASE_S / 3)]
+            entries = [self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()]
         except queue.Empty:
             return Waited([], last=False)
         while True:
@@ -187,7 +186,21 @@ class Journal:
             state, events = self._watch.note(entries)
             entries = [*entries, Entry(events=events)] if events else entries
         # So is all that can be computed before: others wait while a transaction is open.
-        self._transact(entries, self._log.prepare(entries), now - self._clock, state)
+        one = RunTransaction(
+            database=self._database,
+            lease=self._lease,
+            batch=self._batch,
+            entries=entries,
+            mark=run_mark(self._lease, self._batch, entries, root=self._root, seconds=now - self._clock, noted=state),
+            log=self._log,
+            rows=self._log.prepare(entries),
+            accounts=self._accounts,
+            costs=self._accounts.prepare(entries),
+        )
+        if not (one.joins and self._group.commit(self._member, one)):
+            write_alone(one)
+        if one.asked is not None:
+            self.asked = one.asked
         self._log.committed()
         self._batch += 1
         self._clock = now
@@ -197,54 +210,3 @@ class Journal:
     def _heed(self) -> None:
         if self._watch is not None:
             self.halt, self.decorrelated = self._watch.halt, self._watch.decorrelated
-
-    @retried
-    def _transact(self, entries: list[Entry], rows: LogRows, seconds: float, noted: str | None) -> None:
-        with self._database.write() as connection:
-            if self._mark(connection, entries, seconds, noted):
-                self._log.write(connection, rows)
-                self._accounts.write(connection, entries)
-
-    def _mark(self, connection: Connection, entries: list[Entry], seconds: float, noted: str | None) -> bool:
-        """Renew the lease and update the run's row, if the run is still ours. Raises `LeaseLost`.
-
-        Returns False if this transaction has taken place already: its connection was lost after the commit.
-        """
-        now = time.time()
-        counts = sum_counts(entry.counts for entry in entries)
-        own = (step for entry in reversed(entries) for step in reversed(entry.decided) if step.chain == self._root)
-        newest = next(own, None)
-        more = {
-            "steps": counts.decided, "votes": counts.votes, "red_flags": counts.flags, "disputed": counts.disputed,
-            "reused": counts.reused, "saved": counts.saved,
-        }  # fmt: skip
-        changes = {
-            "of_run": self._lease.run,
-            "of_fence": self._lease.fence,
-            "now": now,
-            "until": now + LEASE_S,
-            "after": self._batch,
-            "number": self._batch + 1,
-            "seconds": seconds,
-            "newest": None if newest is None else newest.digest,
-            "more_counted": weighed(more),
-            "noted": noted,
-            **{f"more_{name}": count for name, count in more.items()},
-        }
-        asked = self._marked.execute(connection, changes).scalar()
-        if asked is None:
-            query = select(_run.batch, _run.fence).where(_run.id == self._lease.run)
-            if connection.execute(query).first() == (self._batch + 1, self._lease.fence):
-                return False
-            raise lost_run(connection, self._lease, self._batch)
-        self.asked = asked
-        for entry in entries:
-            if entry.ending is not None:
-                fenced(connection, self._lease, **_ended(entry.ending))
-        return True
-
-
-def _ended(ending: Ending) -> dict[str, Any]:
-    result = None if ending.result is None else json.dumps(ending.result)
-    free = {"holder": "", "lease_until": 0.0}
-    return {"status": ending.status, "reason": stored(ending.reason), "result": result} | free

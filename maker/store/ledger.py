@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, FromClause, Table, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
@@ -50,7 +51,7 @@ _WORKED = (
         _worker.stint == bindparam("of_stint"),
         _worker.number == bindparam("of_number"),
     )
-    .values({name: _worker[name] + bindparam(f"more_{name}") for name in _DONE} | {"gone": bindparam("why")})
+    .values({name: _worker[name] + bindparam(f"more_{name}") for name in _DONE} | {"gone": bindparam("more_gone")})
 )
 
 
@@ -79,6 +80,28 @@ def reserve_shared(
         values = allowance._replace(cost=taken.reserved)._asdict()
         row = insert(schema.grant).values(run=lease.run, settled=False, shared=key, **values)
         return inserted(connection, row), taken.usable
+
+
+def add_spent(rows: FromClause) -> postgresql.Insert:
+    """Return PostgreSQL's statement that adds rows to the ledger, each to the line that is there."""
+    adding = postgresql.insert(schema.ledger).from_select(list(schema.ledger.c), select(rows))
+    sums = {_ledger[name]: _ledger[name] + adding.excluded[name] for name in _ADDED}
+    return adding.on_conflict_do_update(index_elements=[_ledger.run, _ledger.model, _ledger.role], set_=sums)
+
+
+def add_worked(rows: FromClause) -> postgresql.Insert:
+    """Return PostgreSQL's statement that adds rows to those of the workers."""
+    adding = postgresql.insert(schema.worker).from_select(list(schema.worker.c), select(rows))
+    sums = {_worker[name]: _worker[name] + adding.excluded[name] for name in _DONE}
+    key = [_worker.run, _worker.stint, _worker.number]
+    return adding.on_conflict_do_update(index_elements=key, set_={**sums, _worker.gone: adding.excluded.gone})
+
+
+class CostRows(NamedTuple):
+    """What one transaction adds to the ledger and to the run's workers: rows by the names of their columns."""
+
+    spent: list[dict[str, Any]]
+    worked: list[dict[str, Any]]
 
 
 class Models(NamedTuple):
@@ -110,31 +133,46 @@ class Accounts:
         self._spent = Prepared(database, _SPENT)
         self._worked = Prepared(database, _WORKED)
 
-    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Add the entries' costs to the ledger, draw them from their grants, and update the workers."""
+    def prepare(self, entries: Sequence[Entry]) -> CostRows:
+        """Return what `write` adds for the entries."""
         spent: dict[Account, Usage] = {}
         for entry in entries:
             for account, usage in entry.spent.items():
                 spent[account] = spent.get(account, NO_USAGE).plus(usage)
+        counted = self._counted(entries)
+        rows = [
+            {"run": self._run, "model": self._models.names[account.model], "role": account.role}
+            | spent.get(account, NO_USAGE)._asdict()
+            | counted.get(account, _NONE_COUNTED)._asdict()
+            for account in spent.keys() | counted.keys()
+        ]
+        return CostRows(rows, self._done(entries))
+
+    def write(self, connection: Connection, entries: Sequence[Entry], rows: CostRows) -> None:
+        """Add the entries' costs to the ledger, draw them from their grants, and update the workers."""
+        for row in rows.spent:
+            self._add(connection, self._spent, schema.ledger, ("run", "model", "role"), row)
+        for row in rows.worked:
+            self._add(connection, self._worked, schema.worker, ("run", "stint", "number"), row)
+        self.write_rest(connection, entries)
+
+    def write_rest(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Write what follows from the entries but for the rows of ledger and workers, which are written."""
+        for entry in entries:
             if entry.grant is not None:
                 _draw(connection, entry)
         self._abandon(connection, entries)
         hear_batches(connection, self._run, (number for entry in entries for number in entry.heard))
-        counted = self._counted(entries)
-        for account in spent.keys() | counted.keys():
-            self._add(connection, account, spent.get(account, NO_USAGE), counted.get(account, _NONE_COUNTED))
-        self._work(connection, entries)
         rows = [event.values(self._run, time.time()) for entry in entries for event in entry.events]
         if rows:
             connection.execute(insert(schema.event), rows)
 
-    def _add(self, connection: Connection, account: Account, usage: Usage, counted: _SampleCounts) -> None:
-        mine = {"run": self._run, "model": self._models.names[account.model], "role": account.role}
-        added = usage._asdict() | counted._asdict()
-        changes = {f"of_{name}": value for name, value in mine.items()}
-        changes |= {f"more_{name}": amount for name, amount in added.items()}
-        if self._spent.execute(connection, changes).rowcount == 0:
-            connection.execute(insert(schema.ledger).values(mine | added))
+    @staticmethod
+    def _add(connection: Connection, adds: Prepared, table: Table, key: Sequence[str], row: Mapping[str, Any]) -> None:
+        """Add a row to the one that is there, or insert it."""
+        values = {f"of_{name}" if name in key else f"more_{name}": value for name, value in row.items()}
+        if adds.execute(connection, values).rowcount == 0:
+            connection.execute(insert(table).values(row))
 
     def _counted(self, entries: Sequence[Entry]) -> dict[Account, _SampleCounts]:
         """Return votes and flagged samples by model and role, those of undecided steps too."""
@@ -161,26 +199,29 @@ class Accounts:
                     count(Account(sample.model, stuck.role if sample.vote < votes else JUDGE), not flagged, flagged)
         return {account: numbers for account, numbers in found.items() if any(numbers)}
 
-    def _work(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _done(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+        """Return what each worker has done, and where and why it is gone, as far as the entries say."""
         by_worker: dict[int, list[Entry]] = {}
         for entry in entries:
             if entry.worker is not None:
                 by_worker.setdefault(entry.worker, []).append(entry)
+        rows = []
         for worker, its in by_worker.items():
             usage = sum_usage(usage for entry in its for usage in entry.spent.values())
-            added = {
-                "steps": sum(entry.counts.decided for entry in its),
-                "calls": usage.calls,
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-            }
-            gone = stored(next((entry.gone for entry in its if entry.gone), ""))
-            changes: dict[str, Any] = {f"more_{name}": amount for name, amount in added.items()}
-            changes |= {"of_run": self._run, "of_stint": self._resumes, "of_number": worker, "why": gone}
-            if self._worked.execute(connection, changes).rowcount == 0:
-                place = next((entry.place for entry in its if entry.place), "")
-                row = {"run": self._run, "stint": self._resumes, "number": worker, "place": place, "gone": gone}
-                connection.execute(insert(schema.worker).values(row | added))
+            rows.append(
+                {
+                    "run": self._run,
+                    "stint": self._resumes,
+                    "number": worker,
+                    "place": next((entry.place for entry in its if entry.place), ""),
+                    "steps": sum(entry.counts.decided for entry in its),
+                    "calls": usage.calls,
+                    "prompt_tokens": usage.prompt_tokens,
+                    "completion_tokens": usage.completion_tokens,
+                    "gone": stored(next((entry.gone for entry in its if entry.gone), "")),
+                }
+            )
+        return rows
 
     def _abandon(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Reserve for good what requests cut off or cancelled in flight may have cost."""

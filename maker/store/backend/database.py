@@ -142,6 +142,7 @@ class Database:
     Attributes:
         shown: The database's name in messages, without a password.
         schema: The schema of its tables, None if it has no schemas.
+        once: Returns what all of this process who have the database open have of a thing together, by its name.
     """
 
     def __init__(self, held: Holding[Kind]) -> None:
@@ -150,8 +151,8 @@ class Database:
         self.engine = kind.engine
         self.shown = kind.shown
         self.schema = kind.schema
-        self._inserts: dict[str, str] = {}
-        self._since_s: dict[str, float] = {}
+        self.once = held.once
+        self._since_s: dict[str, float] = held.once("since_s", dict)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -196,9 +197,8 @@ class Database:
         If a row exists already, the block of `write` raises `StoreFailed` with the fact ``conflict``.
         """
         if rows:
-            if table.name not in self._inserts:
-                self._inserts[table.name] = self.sql(insert(table))
-            self._kind.insert(connection, table, self._inserts[table.name], rows)
+            sql: str = self.once(("insert", table.name), lambda: self.sql(insert(table)))
+            self._kind.insert(connection, table, sql, rows)
 
     def sql(self, statement: ClauseElement) -> str:
         """Return a statement as this database's text, tables with their schema, for `Connection.exec_driver_sql`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.sql import ClauseElement
@@ -11,17 +11,25 @@ from sqlalchemy.sql import ClauseElement
 from maker.store.backend.database import Database
 
 
+class _Rendered(NamedTuple):
+    sql: str
+    order: Sequence[str] | None
+    """The names of the values in their order; None where the driver takes them by name."""
+
+
 class Prepared:
     """One statement as a database's text. Values go to the driver as they are: numbers, texts and bytes.
 
+    A process renders it once for each database that it has open: that takes longer than the statement itself.
+
     Args:
         database: Whose text.
-        statement: With a `bindparam` for every value.
+        statement: A constant, with a `bindparam` for every value.
     """
 
     def __init__(self, database: Database, statement: ClauseElement) -> None:
-        self._sql = database.sql(statement)
-        self._order: Sequence[str] | None = statement.compile(dialect=database.engine.dialect).positiontup  # type: ignore[attr-defined]
+        rendered: _Rendered = database.once(statement, lambda: _rendered(database, statement))
+        self._sql, self._order = rendered
 
     def execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
         """Execute it once."""
@@ -33,3 +41,8 @@ class Prepared:
 
     def _given(self, values: Mapping[str, Any]) -> Any:
         return values if self._order is None else tuple(values[name] for name in self._order)
+
+
+def _rendered(database: Database, statement: ClauseElement) -> _Rendered:
+    order: Sequence[str] | None = statement.compile(dialect=database.engine.dialect).positiontup  # type: ignore[attr-defined]
+    return _Rendered(database.sql(statement), order)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import URL
@@ -25,6 +25,15 @@ class Holding(Generic[K]):
     def __init__(self, kind: K) -> None:
         self.kind = kind
         self._users = 1
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, what: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what all users have of a thing together: what ``make`` returned to the first who asked."""
+        try:
+            return self._made[what]
+        except KeyError:
+            made = make()
+            return self._made.setdefault(what, made)
 
     def share(self) -> bool:
         """Count a user more, unless the last one has let go."""

@@ -244,7 +244,8 @@ def test_money_is_reserved_before_it_is_spent(database: Database) -> None:
     accounts = Accounts(database, one.run, 0, Models(("m",), ("worker",)))
     with database.write() as connection:
         spent = {Account(0, "worker"): Usage(calls=1)}
-        accounts.write(connection, [Entry(spent=spent, cost=0.02, grant=first[0]), Entry(grant=first[0], freed=True)])
+        entries = [Entry(spent=spent, cost=0.02, grant=first[0]), Entry(grant=first[0], freed=True)]
+        accounts.write(connection, entries, accounts.prepare(entries))
     assert found(database).spent == pytest.approx(0.92)
 
 
@@ -254,5 +255,6 @@ def test_an_unshared_grant_is_no_keys_money(database: Database) -> None:
     _, lease = create_run(database, NEW)
     key = reserve(database, lease, Allowance(10, 10, 0.5))
     with database.write() as connection:
-        Accounts(database, lease.run, 0, Models(("m",), ("worker",))).write(connection, [Entry(grant=key, freed=True)])
+        accounts, entries = Accounts(database, lease.run, 0, Models(("m",), ("worker",))), [Entry(grant=key, freed=True)]
+        accounts.write(connection, entries, accounts.prepare(entries))
     assert found(database).spent == 0.0

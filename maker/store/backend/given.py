@@ -1,0 +1,41 @@
+"""The values of a statement: of one row, bound one by one; or of many rows, bound together as one JSON text.
+
+PostgreSQL takes many rows by ``json_to_recordset``: an array for each column would cost the driver more time. Without a
+limit it would reckon with 100 rows, and read tables of a few thousand rows from end to end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import JSON, ColumnElement, Integer, Subquery, Text, bindparam, cast, column, func, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.types import TypeEngine
+
+Types: TypeAlias = Mapping[str, TypeEngine[Any]]
+Given: TypeAlias = Mapping[str, ColumnElement[Any]] | ReadOnlyColumnCollection[str, Any]
+"""Where a statement takes its values from, by their names."""
+
+
+def one_row(types: Types) -> Given:
+    """Return values that are bound one by one."""
+    return {name: bindparam(name, type_=type_) for name, type_ in types.items()}
+
+
+def many_rows(name: str, types: Types) -> Subquery:
+    """Return rows that are bound together, by the values that `together` makes of them."""
+    text = cast(bindparam(name, type_=Text), JSON)
+    columns = (column(one, type_) for one, type_ in types.items())
+    rows = func.json_to_recordset(text).table_valued(*columns, name=f"{name}_given").render_derived(with_types=True)
+    return select(*rows.c).limit(bindparam(f"{name}_count", type_=Integer)).subquery(name)
+
+
+def together(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of `many_rows` for these rows. Bytes are written as the input of type BYTEA."""
+    return {name: json.dumps(rows, default=_written), f"{name}_count": len(rows)}
+
+
+def _written(value: bytes) -> str:
+    return f"\\x{value.hex()}"
