@@ -323,7 +323,9 @@ def _unknown(what: str, name: str, known: list[str]) -> PluginError:
     return PluginError(f"there is no {what} {name!r}", fix=fix, name=name)
 
 
+@lru_cache(256)
 def _distribution(point: EntryPoint) -> str:
+    # Each look reads and parses the distribution's whole metadata.
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
 
 

@@ -28,7 +28,7 @@ from maker.lifecycle.limits import required_limit
 from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
-from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
+from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, reading, work, worker_spec
 from maker.lifecycle.waits import refuse_repeated
 from maker.models.server.keys import require_keys
 from maker.plugin import RowDecomposer
@@ -53,6 +53,7 @@ from maker.store.runs import (
     refuse_over,
     release,
     take_over,
+    taken_over,
 )
 from maker.types import Outcome
 from maker.verification.intact import check_resumable
@@ -286,16 +287,17 @@ def take(
     fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
     refuse_over(row.run_id, row.status, fork if again else "start a new run")
     refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
-    _check(database, row)
-    job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
-    code = code_change(database, row, job, back=claims is None)
-    _refuse_level(row, job)
-    _refuse_budget(row, job)
-    sources = () if row.sources else pinned_sources(job)
-    job = job_in_order(job, row.classes if code is None else code.classes)
-    _require_keys(job)
-    required_limit(database, job)
-    known = known_decisions(database, job, row)
+    with reading(database, row):
+        _check(database, row)
+        job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
+        code = code_change(database, row, job, back=claims is None)
+        _refuse_level(row, job)
+        _refuse_budget(row, job)
+        sources = () if row.sources else pinned_sources(job)
+        job = job_in_order(job, row.classes if code is None else code.classes)
+        _require_keys(job)
+        required_limit(database, job)
+        known = known_decisions(database, job, row)
     _claim_output(job, row, database, resources)
     cuts = _cuts(database, row, again) if again else []
     lease = take_over(database, row, job.settings, claims=claims, sources=sources, code=code)
@@ -303,7 +305,7 @@ def take(
     with _released_on_error(database, lease, reason):
         resources.enter_context(closing(LeaseKeeper(database, lease)))
         cut(database, lease, cuts if code is None else _linked(cuts, find_run(database, row.run_id)))
-        row = find_run(database, row.run_id)
+        row = taken_over(row, lease, job.settings) if code is None and not sources else find_run(database, row.run_id)
         # A cut forgets decisions.
         known = known_decisions(database, job, row) if cuts else known
     return HeldRun(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from maker.lifecycle.events import (
     ConcurrencyChanged,
     EndpointChanged,
     Event,
+    FileChanged,
     LimitAwaited,
     ModelAway,
     RunEnded,
@@ -49,7 +50,7 @@ from maker.lifecycle.events import (
 )
 from maker.lifecycle.limits import required_limit
 from maker.lifecycle.named_files import changed_files
-from maker.lifecycle.queries import RunReport, whole_report
+from maker.lifecycle.queries import RunReport, report, whole_report
 from maker.lifecycle.row_files import Output
 from maker.lifecycle.tracing import run_span
 from maker.lifecycle.worker_log import WorkLog, logging_steps
@@ -131,6 +132,11 @@ def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop:
         return ended
 
 
+def reading(database: Database, row: RunRow) -> AbstractContextManager[None]:
+    """Return a block in which all is read in one transaction, if that is little: nobody has worked on the run yet."""
+    return nullcontext() if row.batch else database.reading_at_once()
+
+
 @contextmanager
 def _left_at_rest(held: HeldRun) -> Iterator[None]:
     """Pause the run if what the block raises has left it running: there may be no journal yet that could say so."""
@@ -154,7 +160,8 @@ def _drive(
     output = _open_output(held)
     with nullcontext() if output is None else closing(output):
         _decide(held, limit_steps, on_event, stop, on_report, output)
-    ended = whole_report(held.database, run_id)
+    # A queue's worker asks how the run stands, and nothing of what it did.
+    ended = report(find_run(held.database, run_id)) if held.queued else whole_report(held.database, run_id)
     if ended.status == "paused" and ended.reason.startswith(LIMIT):
         said.warning("limit_reached", reason=ended.reason)
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
@@ -191,13 +198,15 @@ def _decide(
     )
     driver = Driver(database, held.lease, journal, stop)
     try:
-        session = _session(held, root, limit_steps, journal, on_report, memo)
-        # Made whoever listens: a task that cannot say its steps fails alike with and without a listener.
-        started = _started(held)
+        with reading(database, row):
+            session = _session(held, root, limit_steps, journal, on_report, memo)
+            # Made whoever listens: a task that cannot say its steps fails alike with and without a listener.
+            started = _started(held)
+            changed = list(changed_files(database, row))
         if on_event is not None:
             on_event(started)
         _tell_of_code(held, on_event)
-        _look_at_files(held, on_event)
+        _tell_of_files(changed, on_event)
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
             said.warning("monitor_begun_anew", reason=monitor.begun_anew)
@@ -223,9 +232,9 @@ def _tell_of_code(held: HeldRun, on_event: OnEvent | None) -> None:
             on_event(CodeChanged(held.row.run_id, **held.code.facts))
 
 
-def _look_at_files(held: HeldRun, on_event: OnEvent | None) -> None:
+def _tell_of_files(found: Iterable[FileChanged], on_event: OnEvent | None) -> None:
     """Say which of the files have changed that the texts of a run were read from, which somebody began before."""
-    for changed in changed_files(held.database, held.row):
+    for changed in found:
         log.warning(changed.kind, run_id=changed.run_id, parameter=changed.parameter, file=changed.file)
         if on_event is not None:
             on_event(changed)

@@ -33,12 +33,10 @@ class Ahead(NamedTuple):
 
 def last_key(database: Database, run: int) -> int:
     """Return the highest key of a chain that steps, snapshots or forks of a run are stored under; -1 without any."""
-    found = -1
-    for table in (schema.step, schema.snapshot, schema.fork):
-        key = table.c.chain
-        query = select(func.max(key)).where(key >= first_chain(run), key < first_chain(run + 1))
-        found = max(found, database.fetch(query)[0][0] or -1)
-    return found
+    keys = [table.c.chain for table in (schema.step, schema.snapshot, schema.fork)]
+    highest = (select(func.max(key)).where(key >= first_chain(run), key < first_chain(run + 1)) for key in keys)
+    (found,) = database.fetch(select(*(one.scalar_subquery() for one in highest)))
+    return max(-1 if key is None else key for key in found)
 
 
 def next_rows(database: Database, chain: ChainRow) -> Ahead | None:

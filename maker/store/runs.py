@@ -6,10 +6,24 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Connection, Float, Insert, RowMapping, Select, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Float,
+    Insert,
+    Row,
+    RowMapping,
+    Select,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store.backend import schema
@@ -361,6 +375,15 @@ def take_over(
     return attempt()
 
 
+def taken_over(run: RunRow, lease: Lease, settings: dict[str, Any]) -> RunRow:
+    """Return a run's row as `take_over` has left it, of a run that goes on with the code that it had."""
+    now = time.time()
+    return replace(
+        run, status=ACTIVE, reason="", fence=lease.fence, holder=this_process(), lease_until=now + LEASE_S,
+        updated_at=now, resumes=run.resumes + (run.fence > 0), settings=json.loads(_ordered(settings)), sealed=True,
+    )  # fmt: skip
+
+
 def _take_from_queue(connection: Connection, run: RunRow, claims: int | None) -> None:
     if claims is None:
         leave(connection, run.key)
@@ -598,7 +621,7 @@ def _page(database: Database, name: str, since: float, before: int | None) -> li
 def _row_or_damaged(connection: Connection, row: RowMapping) -> ListedRun:
     """Return a run's row for a list, which one damaged run must not keep from being shown: its reason says it then."""
     try:
-        return _made(ListedRun, connection, row)
+        return _made(ListedRun, connection, row, connection.execute(_beside(row["id"])).one())
     except StoreFailed as error:
         created = row["created_at"] if isinstance(row["created_at"], float) else 0.0
         return ListedRun(
@@ -610,12 +633,14 @@ def _row_or_damaged(connection: Connection, row: RowMapping) -> ListedRun:
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
-    changes = _changes(connection, row)
+    beside = connection.execute(_beside(row["id"])).one()
+    changes = _changes(connection, row) if beside.changes else ()
     sealed = row["seal"] in (None, _seal(row)) and all(one.sealed for one in changes)
-    return _made(RunRow, connection, row, sealed=sealed, changes=changes, sources=read_sources(connection, row["id"]))
+    sources = read_sources(connection, row["id"]) if beside.sources else {}
+    return _made(RunRow, connection, row, beside, sealed=sealed, changes=changes, sources=sources)
 
 
-def _made(kind: type[R], connection: Connection, row: RowMapping, **code: Any) -> R:
+def _made(kind: type[R], connection: Connection, row: RowMapping, beside: Row[Any], **code: Any) -> R:
     _check_types(row["run_id"], "maker_run", row)
     queued = None if row["status"] in OVER else read_queued(connection, row["id"])
     status, reason = _standing(row, queued)
@@ -640,11 +665,11 @@ def _made(kind: type[R], connection: Connection, row: RowMapping, **code: Any) -
         )
         for line in lines
     )
-    for line in connection.execute(open_grants):
+    for line in connection.execute(open_grants) if beside.grants else ():
         _check_types(row["run_id"], "maker_grant", line._mapping)
         # A grant reserves only what it limits; what it does not limit is drawn below zero.
         reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
-    forked = connection.execute(_forked_from(row["id"])).first()
+    forked = connection.execute(_forked_from(row["id"])).first() if beside.forked else None
     return kind(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
         created_at=row["created_at"], updated_at=row["updated_at"], settings=_settings(row),
@@ -658,6 +683,17 @@ def _made(kind: type[R], connection: Connection, row: RowMapping, **code: Any) -
         fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
         counted=_adds_up(row), begun=row["begun"], queued=queued, **code,
     )  # fmt: skip
+
+
+def _beside(run: int) -> Select[bool, bool, bool, bool]:
+    """Return the query of what there is beside a run's row: most have nothing, and each look is a round trip."""
+    root = schema.chain.c
+    return select(
+        exists().where(schema.change.c.run == run).label("changes"),
+        exists().where(schema.source.c.run == run).label("sources"),
+        exists().where(schema.grant.c.run == run).label("grants"),
+        exists().where(root.run == run, root.base.is_not(None)).label("forked"),
+    )
 
 
 def _standing(row: RowMapping, queued: Queued | None) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -153,10 +154,14 @@ class Database:
         self.schema = kind.schema
         self.once = held.once
         self._since_s: dict[str, float] = held.once("since_s", dict)
+        self._reading = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
+        if (shared := getattr(self._reading, "connection", None)) is not None:
+            yield from self._read_within(shared)
+            return
         with self._translating(), self._begun(self._kind.read_options) as (connection, _):
             try:
                 yield connection
@@ -168,6 +173,28 @@ class Database:
                 ) from error
             self._kind.check()
             self._since_s.pop("lost", None)
+
+    def _read_within(self, connection: Connection) -> Iterator[Connection]:
+        with self._translating():
+            try:
+                yield connection
+            except BaseException:
+                # Its transaction may be broken: what is read after it, or again, is read in others.
+                self._reading.connection = None
+                raise
+
+    @contextmanager
+    def reading_at_once(self) -> Iterator[None]:
+        """Let this thread read in one transaction within the block: each one costs two round trips.
+
+        For short blocks: as long as it lasts a server keeps what others delete. Writing is as ever.
+        """
+        with self.read() as connection:
+            self._reading.connection = connection
+            try:
+                yield
+            finally:
+                self._reading.connection = None
 
     @retried
     def fetch(self, query: Select[Any]) -> Sequence[Any]:

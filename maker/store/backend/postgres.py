@@ -57,6 +57,10 @@ SELECT set_config('lock_timeout', '{milliseconds:.0f}', true),
 """
 
 
+_Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.DefaultSelector)
+"""For one socket: epoll would take three calls of the system more."""
+
+
 class Postgres:
     """A PostgreSQL database as a kind of database, by psycopg 3.
 
@@ -208,7 +212,7 @@ def _begin(connection: psycopg.Connection[Any], statements: str, shown: str) -> 
     wire = connection.pgconn
     wire.send_query(statements.encode())
     wire.flush()
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(wire.socket, selectors.EVENT_READ)
         while wire.is_busy():
             if selector.select(1.0):
@@ -228,7 +232,7 @@ def _begin(connection: psycopg.Connection[Any], statements: str, shown: str) -> 
 
 def _spoken_to(connection: psycopg.Connection[Any]) -> bool:
     """Say whether the server has sent something unasked: on an idle connection that can only be its end."""
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         return bool(selector.select(0))
 
