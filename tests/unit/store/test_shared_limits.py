@@ -255,6 +255,9 @@ def test_an_unshared_grant_is_no_keys_money(database: Database) -> None:
     _, lease = create_run(database, NEW)
     key = reserve(database, lease, Allowance(10, 10, 0.5))
     with database.write() as connection:
-        accounts, entries = Accounts(database, lease.run, 0, Models(("m",), ("worker",))), [Entry(grant=key, freed=True)]
+        accounts, entries = (
+            Accounts(database, lease.run, 0, Models(("m",), ("worker",))),
+            [Entry(grant=key, freed=True)],
+        )
         accounts.write(connection, entries, accounts.prepare(entries))
     assert found(database).spent == 0.0
