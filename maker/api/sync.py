@@ -73,8 +73,8 @@ def run(
         run_id: What the run is to be called. Then the same call again returns the same run: its report if it is over,
             else it goes on. Where another process works on it, it is followed until it rests.
         limit_steps: Pause after so many steps; `resume` goes on.
-        on_event: Called in the writer's thread with what is committed; what it raises stops the run. It hears nothing
-            of the pilot that a job with ``vote.row_error`` begins with.
+        on_event: Called in the thread that commits with what is committed; what it raises stops the run. It hears
+            nothing of the pilot that a job with ``vote.row_error`` begins with.
         stop: Set it from another thread to pause the run.
         keywords: Settings that win over the job's own: see `JobKeywords`.
 

@@ -3,9 +3,18 @@
 `backend` holds the databases, SQLite and PostgreSQL, with tables and migrations. docs/architecture.md lists the
 tables.
 
-**One writer.** A thread (`journal`) commits everything that waits for it in one transaction: steps, samples,
-snapshots, cursor, counts, ledger. The first statement of each transaction checks the run's fence and renews its lease.
-The chain's cursor is moved by compare-and-set. Whoever lost the run writes nothing more.
+**One writer.** A run's `journal` commits everything that waits in one transaction: steps, samples, snapshots, cursor,
+counts, ledger. Each transaction checks the run's fence and renews its lease. The chain's cursor is moved by
+compare-and-set. Whoever lost the run writes nothing more. A thread of the journal commits while the next steps are
+decided. Where each step waits for its commit, the run's own thread commits, unless it is the main one, which Ctrl-C
+interrupts.
+
+**Group commit.** Journals of one process and database that commit at the same time do so in one transaction
+(`group_commit`, `transaction`): the first thread that comes writes for all, by one statement on PostgreSQL. Nobody
+hears of a step before that commit. The fence and the cursors of every run are checked in it. If one is not as it should
+be, or anything else fails, nothing is written, and each run writes its own part alone, in its own thread. So the run
+that is to blame hears of it, and a commit that took place after all is found by its ``batch``. A transaction of more
+than 100 rows, one that begins chains, and one with decisions for the memo are written alone.
 
 **Durability.** ``synchronous = FULL``, so what was committed survives a power cut. What was decided and not committed
 is decided again from the same seeds. With ``durability = "group"`` that is what came in during the commit before, and

@@ -640,7 +640,9 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     return _made(RunRow, connection, row, beside, sealed=sealed, changes=changes, sources=sources)
 
 
-def _made(kind: type[R], connection: Connection, row: RowMapping, beside: Row[Any], **code: Any) -> R:
+def _made(
+    kind: type[R], connection: Connection, row: RowMapping, beside: Row[bool, bool, bool, bool], **code: Any
+) -> R:
     _check_types(row["run_id"], "maker_run", row)
     queued = None if row["status"] in OVER else read_queued(connection, row["id"])
     status, reason = _standing(row, queued)
