@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 
 from maker.errors import StoreFailed
 from maker.store.backend import schema
@@ -86,29 +86,28 @@ def earlier_votes(database: Database, chain: int, places: Sequence[tuple[int, in
     """
     found: dict[int, EarlierVotes] = {}
     for start in range(0, len(places), AT_ONCE):
-        some = places[start : start + AT_ONCE]
-        outcomes = select(_outcome.idx, _outcome.reason).where(
-            _outcome.chain == chain, tuple_(_outcome.idx, _outcome.epoch).in_(some)
-        )
+        epochs = dict(places[start : start + AT_ONCE])
         samples: dict[int, list[HeardSample]] = {}
-        for row in _heard(database, chain, some):
-            samples.setdefault(row[0], []).append(row[1])
-        for idx, reason in database.fetch(outcomes):
-            if idx in samples:
+        for idx, heard in _heard(database, chain, epochs):
+            samples.setdefault(idx, []).append(heard)
+        # By number alone: a database that is asked for pairs reads the whole chain.
+        columns = select(_outcome.idx, _outcome.epoch, _outcome.reason)
+        for idx, epoch, reason in database.fetch(columns.where(_outcome.chain == chain, _outcome.idx.in_(epochs))):
+            if idx in samples and epoch == epochs[idx]:
                 found[idx] = EarlierVotes(_deferral(reason), tuple(samples[idx]))
     return found
 
 
-def _heard(database: Database, chain: int, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, HeardSample]]:
+def _heard(database: Database, chain: int, epochs: Mapping[int, int]) -> Iterator[tuple[int, HeardSample]]:
     table = schema.sample
     query = select(
-        _sample.idx, _sample.vote, _text.body, _sample.tokens, _sample.candidate, _sample.flag, _sample.detail,
-        _sample.model, _sample.logprob,
+        _sample.idx, _sample.epoch, _sample.vote, _text.body, _sample.tokens, _sample.candidate, _sample.flag,
+        _sample.detail, _sample.model, _sample.logprob,
     ).select_from(table.outerjoin(schema.text, _text.digest == _sample.text))  # fmt: skip
-    query = query.where(_sample.chain == chain, tuple_(_sample.idx, _sample.epoch).in_(places))
-    for idx, vote, text, tokens, candidate, flag, detail, model, logprob in database.fetch(
-        query.order_by(_sample.idx, _sample.vote)
-    ):
+    query = query.where(_sample.chain == chain, _sample.idx.in_(epochs)).order_by(_sample.idx, _sample.vote)
+    for idx, epoch, vote, text, tokens, candidate, flag, detail, model, logprob in database.fetch(query):
+        if epoch != epochs[idx]:
+            continue
         if text is None:
             raise StoreFailed(
                 f"the text of vote {vote} on child {idx} is lost: it cannot go on",
