@@ -7,7 +7,7 @@ BENCHMARKS := speed.install speed.chain_latency speed.engine speed.swarms speed.
     speed.shared_limit speed.batches speed.postgres speed.queue speed.workflows speed.service_loop speed.monitor_cost \
     stats.monitor stats.reports recovery.resume recovery.maps recovery.damage recovery.trees recovery.faults \
     recovery.effects recovery.fuzz_model recovery.fuzz_files tasks.plans stats.theory stats.coverage stats.processes \
-    stats.pages stats.accept stats.compare stats.vote_budget
+    stats.pages stats.accept stats.compare stats.vote_budget stats.stages
 
 .PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 

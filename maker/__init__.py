@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from maker.api.aio import RunHandle, Service, arun
     from maker.api.map_result import MapResult
     from maker.api.map_rows import amap, map
+    from maker.api.stage_plan import plan_stages
+    from maker.api.stages import StagesReport, resume_stages, run_stages, show_stages, stage_results
     from maker.calibration.calibrate import calibrate
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
@@ -65,6 +67,7 @@ __all__ = [
     "RunHandle",
     "RunReport",
     "Service",
+    "StagesReport",
     "Swarm",
     "Workflow",
     "__version__",
@@ -85,6 +88,7 @@ __all__ = [
     "openai",
     "pilot",
     "plan",
+    "plan_stages",
     "pool",
     "precompute",
     "prune",
@@ -92,14 +96,18 @@ __all__ = [
     "rescore",
     "results",
     "resume",
+    "resume_stages",
     "retry",
     "review",
     "run",
+    "run_stages",
     "runs",
     "samples",
     "settle_effect",
     "show",
+    "show_stages",
     "simulated",
+    "stage_results",
     "steps",
     "try_steps",
     "verify",
@@ -129,6 +137,8 @@ _HOMES = {
         "try_steps",
         "work_queue",
     ),
+    "maker.api.stage_plan": ("plan_stages",),
+    "maker.api.stages": ("StagesReport", "resume_stages", "run_stages", "show_stages", "stage_results"),
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.precompute": ("precompute",),
     "maker.lifecycle.limits": ("limit", "limits"),

@@ -3,7 +3,8 @@
 `sync` is for scripts: each call blocks. `aio` is for services: runs work in threads and are watched from an event
 loop. `map_rows` goes from a table to a table, and stands on `sync`: `given_rows` reads what a program gives,
 `questions` makes prompts of it, `asked_rows` writes these down for the run, and `map_result` puts the answers beside
-the rows.
+the rows. `stages` works through maps with several models, `staged_map` does so from a table to a table, and
+`stage_plan` compares them with each model alone.
 
 ``import maker`` is lazy: it loads neither ray, vllm nor torch.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from importlib import import_module
@@ -92,10 +92,13 @@ class MapResult:
         """The rows without a decision, with what was voted for."""
         pairs = zip(self._given.read(), self._results(), strict=True)
         return [
-            UndecidedRow(number, *_why(result), values={} if isinstance(row, BrokenRow) else row)
+            self._undecided(number, row, result)
             for number, (row, result) in enumerate(pairs)
             if result is None or result.outcome not in WITH_ANSWER
         ]
+
+    def _undecided(self, number: int, row: Mapping[str, Any] | BrokenRow, result: RowResult | None) -> UndecidedRow:
+        return UndecidedRow(number, *_why(result), values={} if isinstance(row, BrokenRow) else row)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts."""
@@ -177,7 +180,8 @@ class MapResult:
     def _added(self) -> dict[str, list[Any]]:
         """Return the columns beside those given."""
         rows = [tuple(one.values()) for one in self._answered()]
-        return dict(zip((*self._names, *ADDED), map(list, zip(*rows, strict=True)), strict=True))
+        added = self.columns[len(self._given.columns) :]
+        return dict(zip(added, map(list, zip(*rows, strict=True)), strict=True))
 
     def _answered(self) -> Iterator[dict[str, Any]]:
         for result in self._results():
@@ -190,11 +194,14 @@ class MapResult:
             votes = sum(result.votes.values())
             yield found | {OUTCOME: result.outcome, MARGIN: result.margin, VOTES: votes, COST: cost}
 
+    def _settled(self) -> Generator[RowResult, None, None]:
+        return results(self.run_id, store=self._store)
+
     def _results(self) -> Iterator[RowResult | None]:
         """Yield the result of each row in the order of those given, None for one that is open."""
         places, reasons = self._asked.places, self._asked.reasons
         asked = [place for place in places if place != NOT_ASKED] if reasons else places
-        with closing(results(self.run_id, store=self._store)) as found:
+        with closing(self._settled()) as found:
             in_order = all(one < other for one, other in pairwise(asked))
             settled = _by_place(asked, found) if in_order else _anywhere(asked, found)
             for number, place in enumerate(places):

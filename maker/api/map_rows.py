@@ -46,6 +46,15 @@ HOW = ("limits", "swarm")
 """Tables of a job that a run goes on with as they are now; so is the model's where it is the same model."""
 
 
+class Asked(NamedTuple):
+    """What a call of `maker.map` asks of which rows, as it was given; ``task`` are the settings of the table."""
+
+    rows: Rows
+    prompt: Prompt
+    answer: object
+    task: Mapping[str, Any]
+
+
 class _Call(NamedTuple):
     """A call of `maker.map`, checked. ``run_id`` is the name that was given, or a new id."""
 
@@ -76,6 +85,8 @@ def map(
     max_tokens: int = 256,
     progress: bool | None = None,
     stop: threading.Event | None = None,
+    stages: Sequence[Mapping[str, Any]] = (),
+    accept: Mapping[str, Any] | None = None,
     **keywords: Unpack[JobKeywords],
 ) -> MapResult:
     """Ask each row of a table, vote on each answer, and return the rows with their answers. Blocks.
@@ -98,6 +109,10 @@ def map(
         max_tokens: Most tokens of a reply.
         progress: Show how far it is: None does so in a terminal and in a notebook.
         stop: Set it from another thread to pause the run.
+        stages: Models that are asked one after another, each about what the one before leaves: tables with ``name``,
+            ``model`` and perhaps ``vote``, in place of ``model``.
+        accept: With stages: ``error``, ``confidence`` and ``labels``, right answers by the numbers of rows that were
+            drawn at random.
         keywords: Settings as `maker.run` takes them: ``model``, ``k`` (3), ``name``, ``store``, ``limits`` and others.
 
     Raises:
@@ -107,7 +122,14 @@ def map(
             row's outcome is begun anew instead.
         Also as `maker.run` does.
     """
-    call = _checked_call(rows, prompt, answer, _task(system, fields, truth, max_tokens), keywords)
+    task = _task(system, fields, truth, max_tokens)
+    if stages or accept is not None:
+        from maker.api.staged_map import map_in_stages
+
+        return map_in_stages(
+            Asked(rows, prompt, answer, task), stages, accept or {}, progress=progress, stop=stop, keywords=keywords
+        )
+    call = _checked_call(rows, prompt, answer, task, keywords)
     with rows_folder(call.folder), shown_progress(len(call.given), wanted=progress) as bar:
         begun = _begun(call)
         parts = begun.parts if begun else ()
@@ -126,13 +148,15 @@ async def amap(
     truth: Oracle | None = None,
     max_tokens: int = 256,
     progress: bool | None = None,
+    stages: Sequence[Mapping[str, Any]] = (),
+    accept: Mapping[str, Any] | None = None,
     **keywords: Unpack[JobKeywords],
 ) -> MapResult:
     """Do as `map` does in an event loop, which goes on meanwhile. Who is cancelled while waiting pauses the run."""
     stop = threading.Event()
     work = partial(
         map, rows, prompt, answer, system=system, fields=fields, truth=truth, max_tokens=max_tokens, progress=progress,
-        stop=stop, **keywords,
+        stop=stop, stages=stages, accept=accept, **keywords,
     )  # fmt: skip
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
@@ -156,20 +180,21 @@ def _checked_call(
     run_id = keywords.get("name") or new_id()
     once.refuse_bad_id(run_id)
     question, columns, given = Question(prompt), answer_columns(answer), given_rows(rows)
-    _refuse_columns(question, columns, given)
+    refuse_columns(question, columns, given)
     url = store_url(keywords.get("store"))
-    folder = _folder(url, run_id)
-    tables = {
-        "task": {
-            "decomposer": "map", "input": str(folder), "template": TEMPLATE, **task,
-            **({} if columns.schema is None else {"schema": dict(columns.schema)}),
-        }
-    }  # fmt: skip
+    folder = rows_of(url, run_id)
+    tables = {"task": task_table(folder, task, columns)}
     job = load_job(tables, **{**keywords, "name": run_id, "store": url})
     return _Call(run_id, once.with_begun_margins(job, run_id), given, question, columns, folder)
 
 
-def _refuse_columns(question: Question, columns: AnswerColumns, given: GivenRows) -> None:
+def task_table(folder: Path, task: Mapping[str, Any], columns: AnswerColumns) -> dict[str, Any]:
+    """Return the task of a map over the rows of a folder."""
+    schema = {} if columns.schema is None else {"schema": dict(columns.schema)}
+    return {"decomposer": "map", "input": str(folder), "template": TEMPLATE, **task, **schema}
+
+
+def refuse_columns(question: Question, columns: AnswerColumns, given: GivenRows, added: Sequence[str] = ADDED) -> None:
     """Raise `BadInput` where the prompt's columns are not there, or the answer's are."""
     missing = [name for name in question.columns or () if name not in given.columns]
     if missing:
@@ -177,14 +202,14 @@ def _refuse_columns(question: Question, columns: AnswerColumns, given: GivenRows
             f"the prompt names {{{{{missing[0]}}}}}, and the rows have no such column",
             fix=near(missing[0], list(given.columns)),
         )
-    added = (*columns.kinds, *ADDED)
-    if both := [name for name in added if name in given.columns]:
+    filled = (*columns.kinds, *added)
+    if both := [name for name in filled if name in given.columns]:
         raise BadInput(
             f"the column {both[0]!r} of the rows is one that the answers fill too", fix="rename it, or leave it out"
         )
 
 
-def _folder(url: str, run_id: str) -> Path:
+def rows_of(url: str, run_id: str) -> Path:
     """Return the folder of a map's rows: that of the run, else one beside a SQLite file or in the working directory.
 
     Raises `RunIdTaken` where the run is no map that `map` has begun.

@@ -198,11 +198,30 @@ def _plain(name: str) -> str:
     return ".".join(part.strip().strip('"') for part in name.split("."))
 
 
+class Written(NamedTuple):
+    """What a job says before anything is checked: its tables, and what `Raw` takes beside them."""
+
+    tables: Mapping[str, Any]
+    base: Path
+    shown: str
+    text: str = ""
+
+    def raw(self, tables: Mapping[str, Any]) -> Raw:
+        """Return these tables as settings that were written there. Raises `JobError`."""
+        return Raw(tables, base=self.base, shown=self.shown, text=self.text)
+
+
 def read_job_file(path: Path) -> Raw:
-    """Read a job file. Raises `JobError` with the line that cannot be read."""
+    """Read a job file as settings. Raises `JobError` with the line that cannot be read."""
+    written = written_file(path)
+    return written.raw(written.tables)
+
+
+def written_file(path: Path) -> Written:
+    """Read a job file as it is written. Raises `JobError` with the line that cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-        return Raw(tomllib.loads(text), base=path.parent.resolve(), shown=str(path), text=text)
+        return Written(tomllib.loads(text), path.parent.resolve(), str(path), text)
     except OSError as error:
         raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="give a TOML file") from error
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from maker.job.settings import (
     PollSettings,
     RoleSettings,
     RunSettings,
+    StagesSettings,
     StoreSettings,
     SwarmSettings,
     VoteSettings,
@@ -55,6 +56,7 @@ class Job:
         memo: Whose decisions the run may take again.
         foresight: There where the job's steps are decided ahead of time.
         accept: There where rows are to be accepted once the run is done.
+        stages: There where the job is one stage of several.
         files: The files that task parameters were read from, by the parameter; {} of a job that a run was started with.
         given: Task parameters whose values hold secrets, as they were given; ``settings`` has them without.
     """
@@ -79,6 +81,7 @@ class Job:
     memo: Mode = "off"
     foresight: ForesightSettings | None = None
     accept: AcceptSettings | None = None
+    stages: StagesSettings | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 

@@ -25,6 +25,7 @@ from maker.job.settings import (
     MonitorSettings,
     RoleSettings,
     RunSettings,
+    StageSettings,
     StoreSettings,
     SwarmSettings,
     VoteSettings,
@@ -77,6 +78,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[limits]", LimitSettings
     yield "[monitor]", MonitorSettings
     yield "[accept]", AcceptSettings
+    yield "[[stage]]", StageSettings
 
 
 def settings_of(model: type[BaseModel]) -> list[Setting]:

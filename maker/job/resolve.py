@@ -19,7 +19,16 @@ from maker.job.file import DEFAULT_VOTER, Raw, shortened
 from maker.job.job import Job
 from maker.job.parameters import built, files_of, marked, params_of, placed
 from maker.job.problems import Problems, together
-from maker.job.settings import AUTO, MEMO, TABLES, AcceptSettings, ForesightSettings, PollSettings, VoteSettings
+from maker.job.settings import (
+    AUTO,
+    MEMO,
+    TABLES,
+    AcceptSettings,
+    ForesightSettings,
+    PollSettings,
+    StagesSettings,
+    VoteSettings,
+)
 from maker.job.validate import (
     check_job,
     check_money,
@@ -45,8 +54,8 @@ from maker.plugin import Before, Called, Decomposer, Function, OrFile, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
-POLL, FORESIGHT = "poll", "foresight"
-WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
+POLL, FORESIGHT, STAGES = "poll", "foresight", "stages"
+WRITTEN = {POLL: "votes", FORESIGHT: "steps", STAGES: "first"}
 """Tables that no job has: maker writes them, for runs of its own. A setting of each."""
 STORED = (("task", "decomposer"), ("model", "kind"), ("store", "samples"))
 """Settings that every run has, whichever version of maker has stored it."""
@@ -161,7 +170,9 @@ def resolve(raw: Raw) -> Job:
         settings["vote"]["k"] = margins or AUTO
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
     ahead = _checked(ForesightSettings, tables[FORESIGHT], FORESIGHT, raw) if tables[FORESIGHT] else None
-    settings |= {name: one.model_dump() for name, one in ((POLL, poll), (FORESIGHT, ahead)) if one is not None}
+    stages = _checked(StagesSettings, tables[STAGES], STAGES, raw) if tables[STAGES] else None
+    written = ((POLL, poll), (FORESIGHT, ahead), (STAGES, stages))
+    settings |= {name: one.model_dump() for name, one in written if one is not None}
     if accept is not None:
         settings["accept"] = accept.model_dump(mode="json")
     decomposer = built(task.plugin, task.params, Decomposer)
@@ -185,6 +196,7 @@ def resolve(raw: Raw) -> Job:
         functions=task.functions,
         memo=task.memo,
         accept=accept,
+        stages=stages,
         files=task.files,
         given=task.given(),
     )

@@ -24,6 +24,8 @@ AUTO = "auto"
 """Stands for k where a plan is to find it."""
 LIMIT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 """The key of a shared limit: safe in a shell."""
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+"""The name of a stage: it is part of the id of its run."""
 MEMO = "memo"
 """The key of the task's table, and of a fingerprint, that says whose decisions a run takes again."""
 
@@ -335,6 +337,46 @@ class AcceptSettings(_Table):
     shuffled: bool = False
 
 
+def _stage_name(name: str) -> str:
+    if not STAGE_NAME.fullmatch(name):
+        raise ValueError("use 1 to 40 letters, digits, dashes and underscores, the first one a letter or a digit")
+    return name
+
+
+class StageSettings(_Table):
+    """A table ``[[stage]]`` of a map: a model that is asked what the stage before leaves; the first is asked all rows.
+
+    Args:
+        name: What the stage is called. E.g. ``"cheap"``.
+        model: Its model, as the table ``[model]`` says it. E.g. ``{kind = "simulated", p = 0.9}``.
+        vote: How it votes, where that is not as ``[vote]`` says. E.g. ``{k = 4}``.
+    """
+
+    name: Annotated[str, AfterValidator(_stage_name)]
+    model: dict[str, Any]
+    vote: dict[str, Any] = {}
+
+
+class StagesSettings(_Table):
+    """The table ``[stages]`` of a run that is one stage of several. `maker.job.stages` writes it.
+
+    ``number`` is that of the stage, from 0, and ``first`` the id of the first one's run. ``all`` are the stages with
+    every setting of their models and votes. ``tuning`` are the rows whose labels have said what stages keep.
+    Answers of all stages are written to ``output``, in a format.
+    """
+
+    number: int = Field(ge=0)
+    first: str
+    all: tuple[StageSettings, ...]
+    tuning: tuple[int, ...] = ()
+    output: str = ""
+    output_format: str = "jsonl"
+
+    def run_id(self, number: int) -> str:
+        """Return the id of a stage's run."""
+        return f"{self.first}.{self.all[number].name}" if number else self.first
+
+
 def swarm_kind(members: Iterable[MemberSettings], swarm: SwarmSettings) -> Literal["local", "ray"]:
     """Return where the workers of these models run: what vLLM runs in has a process of its own, unless told not to."""
     return swarm.kind or ("ray" if gpu_spread(members) else "local")
@@ -366,4 +408,5 @@ TABLES: dict[str, Any] = {
     "foresight": ForesightSettings,
     "monitor": MonitorSettings,
     "accept": AcceptSettings,
+    "stages": StagesSettings,
 }

@@ -15,6 +15,7 @@ from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
+from maker.job.stages import is_stage
 from maker.job.vote_budget import refuse_small
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
@@ -105,6 +106,11 @@ def another_round(
     """
     with opened(store) as database:
         row = find_run(database, run_id)
+        if is_stage(row.settings):
+            raise RunNotResumable(
+                f"run {row.run_id} is a stage of a map: the rows that it has not settled go to the next one",
+                fix=f"go on with `maker resume {row.run_id}`, or give the map another stage in a new run",
+            )
         parts = read_parts(database, row.key)
         job = stored_job(row.settings, row.run_id, overrides, parts, kept=row.sources)
         if not isinstance(job.decomposer, RoundDecomposer):
@@ -165,7 +171,8 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     pinned = row.sources and job.run.on_change == "pin"
     new = NewRun(
         name=job.run.name,
-        settings=job.settings | {"vote": vote},
+        # A fork is no stage: the stages after it would go on from the run that it was forked from.
+        settings={name: one for name, one in job.settings.items() if name != "stages"} | {"vote": vote},
         fingerprint=fingerprint,
         classes=merged(row.classes, job.decomposer),
         digest=digest,

@@ -6,6 +6,7 @@ import of Jinja2.
 
 `audit` draws rows for labelling and judges the labels; `labels` is their file, `labelling` helps a person to fill it.
 `accept` splits rows by labels into accepted ones and those for review; `row_scores` says how sure an answer is.
+`cascade` hands rows on from stage to stage and accepts those of all together; `cascade_log` reads their logs as one.
 `rescore` holds a run's elections again by another rule, over the samples that were kept. `comparison` has labelled rows
 answered in several ways.
 """

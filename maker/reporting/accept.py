@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput
+from maker.job.stages import is_stage
 from maker.lifecycle.queries import opened
 from maker.lifecycle.rows import ANSWERED, DECIDED, RowLog, all_settled
 from maker.reporting.accept_labels import ReadLabels, read_labels
@@ -83,6 +84,7 @@ class Acceptance:
         forecasts: What as many labels, and more, would accept on average.
         earlier: How often rows of this run were accepted before, by other terms or labels.
         labels: The digest of the file with the labels.
+        mask: Whether each row is accepted, a byte a row, 1 or 0; rows after its end are not.
     """
 
     run_id: str
@@ -105,15 +107,15 @@ class Acceptance:
     forecasts: tuple[Forecast, ...]
     earlier: int
     labels: str
-    _mask: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
 
     def accepts(self, row: int) -> bool:
         """Say whether a row, by its number from 0, is accepted."""
-        return 0 <= row < len(self._mask) and bool(self._mask[row])
+        return 0 <= row < len(self.mask) and bool(self.mask[row])
 
     def to_json(self) -> dict[str, Any]:
         """Return what was found as JSON, without the rows."""
-        facts = {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        facts = {name: value for name, value in asdict(self).items() if name != "mask"}
         facts["test"] = None if self.test is None else self.test._asdict()
         facts["tested"] = [one._asdict() for one in self.tested]
         facts["forecasts"] = [one._asdict() for one in self.forecasts]
@@ -154,11 +156,16 @@ def accept(
             fit the run, or are too few to show such an error.
     """
     file = labels if isinstance(labels, LabelFile) else LabelFile(Path(labels))
-    terms = _terms(error, confidence, by)
+    terms = checked_terms(error, confidence, by)
     if out is not None:
         refuse_folder(out, force=force)
     with opened(store) as database:
         run = find_run(database, run_id)
+        if is_stage(run.settings):
+            raise BadInput(
+                f"run {run.run_id} is a stage of a map: rows of all stages are accepted together",
+                fix=f"`maker resume {run.run_id}` accepts them, by the labels that accept.labels names",
+            )
         log = RowLog(database, run)
         if run.status != DONE:
             raise BadInput(
@@ -169,17 +176,17 @@ def accept(
         rows = ScoredRows(terms.by, given.labels)
         for settled in all_settled(log.rounds()):
             rows.add(settled)
-        found = _acceptance(run, terms, rows, given)
+        found = accepted_by(run, terms, rows, given)
         facts = {name: getattr(found, name) for name in RECORDED}
         before = [event for event in read_events(database, run.key) if event["kind"] == ROWS_ACCEPTED]
-        found = replace(found, earlier=sum(_is_other(event, facts) for event in before))
+        found = replace(found, earlier=sum(is_other(event, facts) for event in before))
         if out is not None:
             write_accepted(out, log, found.accepts, found.to_json(), force=force)
         add_event(database, run.key, StoredEvent(ROWS_ACCEPTED, facts))
     return found
 
 
-class _Terms(NamedTuple):
+class Terms(NamedTuple):
     """What is asked for; the risk is shared equally by the signals."""
 
     error: float
@@ -192,7 +199,8 @@ class _Terms(NamedTuple):
         return 1 - (1 - self.confidence) / len(self.by)
 
 
-def _terms(error: float, confidence: float, by: Sequence[str]) -> _Terms:
+def checked_terms(error: float, confidence: float, by: Sequence[str]) -> Terms:
+    """Return what is asked for. Raises `BadInput` where it cannot be."""
     if not 0 < error < 1:
         raise BadInput(f"the error {error:g} is not between 0 and 1", fix="give a share of rows, like 0.01")
     check_confidence(confidence)
@@ -201,10 +209,10 @@ def _terms(error: float, confidence: float, by: Sequence[str]) -> _Terms:
         raise BadInput(f"there is no signal {unknown[0]!r}", fix=f"choose from {', '.join(Signal)}")
     if not names:
         raise BadInput("there is no signal to order rows by", fix=f"choose from {', '.join(Signal)}")
-    return _Terms(error, confidence, tuple(map(Signal, names)))
+    return Terms(error, confidence, tuple(map(Signal, names)))
 
 
-def _acceptance(run: RunRow, terms: _Terms, rows: ScoredRows, given: ReadLabels) -> Acceptance:
+def accepted_by(run: RunRow, terms: Terms, rows: ScoredRows, given: ReadLabels) -> Acceptance:
     """Choose a rule, and say what it comes to. Raises `BadInput` where the labels are too few for any."""
     strata = rows.strata()
     if not rows.sampled:
@@ -235,7 +243,7 @@ def _acceptance(run: RunRow, terms: _Terms, rows: ScoredRows, given: ReadLabels)
         test=None if sequence.last is None else tested[sequence.last - sequence.first],
         decided=len(rows.numbers), sampled=rows.sampled, blank=rows.blank, accepted=accepted, answered=answered,
         allowed=allowed(accepted, terms.error), left={name: count for name, count in left.items() if count},
-        tested=tested, reach=reach, forecasts=forecasts, earlier=0, labels=given.digest, _mask=bytes(mask),
+        tested=tested, reach=reach, forecasts=forecasts, earlier=0, labels=given.digest, mask=bytes(mask),
     )  # fmt: skip
 
 
@@ -247,7 +255,7 @@ def _tested(order: Order, sequence: FixedSequence) -> tuple[Tested, ...]:
     )
 
 
-def _forecasts(order: Order, strata: Sequence[Labelled], terms: _Terms) -> tuple[int, tuple[Forecast, ...]]:
+def _forecasts(order: Order, strata: Sequence[Labelled], terms: Terms) -> tuple[int, tuple[Forecast, ...]]:
     """Return about how many rows the best rule accepts, and how many this many labels and more would on average."""
     sizes = [one.rows for one in order.rules]
     wrong = estimated_wrong(order.rules, order.sampled)
@@ -260,7 +268,7 @@ def _forecasts(order: Order, strata: Sequence[Labelled], terms: _Terms) -> tuple
     return max(good, default=0), tuple(found.values())
 
 
-def _too_few(run: RunRow, terms: _Terms, strata: Sequence[Labelled]) -> BadInput:
+def _too_few(run: RunRow, terms: Terms, strata: Sequence[Labelled]) -> BadInput:
     decided, labels = sum(one.rows for one in strata), sum(one.labelled for one in strata)
     needed = labels_needed([one.rows for one in strata], terms.error, terms.each)
     best = math.ceil(1000 * most_wrong(strata, terms.each) / decided) / 1000
@@ -273,7 +281,7 @@ def _too_few(run: RunRow, terms: _Terms, strata: Sequence[Labelled]) -> BadInput
     )
 
 
-def _is_other(event: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+def is_other(event: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     """Say whether an event tells of other terms or labels."""
     known = json.loads(json.dumps(facts))
     return any(event.get(name) != value for name, value in known.items())

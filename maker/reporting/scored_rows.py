@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import TypeAlias
 
 from maker.errors import BadInput
 from maker.lifecycle.rows import Settled
@@ -13,6 +14,8 @@ from maker.reporting.accept_labels import LabelledRows
 from maker.reporting.row_scores import NEEDS, Signal, scores_of
 from maker.stats.acceptance import Order, Score, order_of
 from maker.stats.bounds import Labelled
+
+Scored: TypeAlias = Callable[[Settled, Iterable[Signal]], Mapping[Signal, Score | None]]
 
 
 class ScoredRows:
@@ -24,10 +27,12 @@ class ScoredRows:
     Args:
         signals: What rows are ordered by.
         given: The labels.
+        scored: Says how unsure a decided row is by each signal, as `scores_of` does.
     """
 
-    def __init__(self, signals: Sequence[Signal], given: LabelledRows) -> None:
+    def __init__(self, signals: Sequence[Signal], given: LabelledRows, scored: Scored = scores_of) -> None:
         self._given = given
+        self._scored = scored
         self._marks = {signal: array("I") for signal in signals}
         self._scores: dict[Signal, dict[Score, int]] = {signal: {} for signal in signals}
         self._unknown = Counter[Signal]()
@@ -51,7 +56,7 @@ class ScoredRows:
         if self._given.is_sampled(settled.row):
             self._sampled[len(self.numbers)] = right
         self.numbers.append(settled.row)
-        for signal, found in scores_of(settled, self._scores).items():
+        for signal, found in self._scored(settled, self._scores).items():
             scores = self._scores[signal]
             self._unknown[signal] += found is None
             self._marks[signal].append(0 if found is None else scores.setdefault(found, len(scores)))

@@ -33,6 +33,12 @@ def truth(prompt: str) -> Truth:
     return Truth((right,), tuple(replies.values()))
 
 
+def plain_truth(prompt: str) -> Truth:
+    """Return right and wrong replies that are the label alone."""
+    right = label(int(found[1]) if (found := re.search(r"item (\d+)", prompt)) else 0)
+    return Truth((right,), tuple(name for name in LABELS if name != right))
+
+
 def answerable(row: Mapping[str, Any], answer: Any) -> str | None:
     """Forbid any answer to a row that says so."""
     return "there is no answer to this" if "unanswerable" in row["text"] else None

@@ -11,10 +11,12 @@ from maker.calibration.observations import CONFIDENCE, By
 from maker.cli.commands.calibrate import SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
+from maker.cli.pauses import SAME_COMMAND, progress_of
 from maker.cli.tables import print_table
-from maker.errors import OutOfReach
+from maker.errors import BadInput, OutOfReach
 from maker.job.batch_plan import BatchPlan, batch_lines
 from maker.job.plan_words import UNCHECKED, UNUSUAL, WRONG, event_of, row_error_line, shown_line
+from maker.job.stages import load_staged
 from maker.reporting.comparison.kept import comparison_line, newest_comparison
 from maker.types import money
 
@@ -31,6 +33,16 @@ SELDOM = 0.01
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
     """Find the k a run needs, its cost and its chance of success."""
+    if load_staged(job, overrides or []) is not None:
+        from maker.api.stage_plan import plan_stages
+        from maker.cli.stages import print_stage_plan
+
+        if sweep:
+            raise BadInput("--sweep is for jobs of one model, and the job has stages", fix="leave it out")
+        with progress_of(SAME_COMMAND) as progress:
+            choices = plan_stages(job, overrides or [], on_event=progress.handle)
+        print_stage_plan(choices, as_json=as_json)
+        return
     plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
     compared: list[Mapping[str, Any] | None] = []
     for words in variants(sweep or []):

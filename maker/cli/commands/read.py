@@ -13,6 +13,7 @@ from maker.cli import display
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
+from maker.job.stages import is_stage
 from maker.lifecycle import queries
 
 Status: TypeAlias = Literal["pending", "running", "paused", "done", "failed", "cancelled", "pruning"]
@@ -53,6 +54,13 @@ def show(
     """Show a run, or one of its steps with its samples."""
     if step is None:
         report = queries.show(run_id, store=store)
+        if is_stage(report.settings):
+            # Imported here: a run of one model is shown sooner.
+            from maker.api.stages import show_stages
+            from maker.cli.stages import print_stages
+
+            print_stages(show_stages(run_id, store=store), as_json=as_json)
+            return
         display.print_report(report, queries.steps(run_id, store=store, disputed=True), as_json=as_json)
         return
     display.print_step(step, queries.step(run_id, step, chain=chain, store=store), as_json=as_json)

@@ -10,7 +10,10 @@ import typer
 
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import print
+from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
+from maker.job.stages import is_stage
+from maker.lifecycle.queries import show
 from maker.lifecycle.rows import ANSWERED, DECIDED, REVIEWED, RowResult, follow
 from maker.lifecycle.rows import results as read_results
 
@@ -22,6 +25,15 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """Print the result of each row of a map, in input order."""
+    if is_stage(show(run_id, store=store).settings):
+        from maker.api.stages import stage_results
+
+        if wait:
+            raise BadInput("--follow follows one run, and the map has stages", fix="leave it out")
+        for row in stage_results(run_id, store=store):
+            line = f"{_line(row.result)}; stage {row.stage}"
+            print(json.dumps(row.to_json(), ensure_ascii=False) if as_json else line)
+        return
     found: Iterator[RowResult] = follow(run_id, store=store) if wait else read_results(run_id, store=store)
     for one in found:
         print(json.dumps(one.to_json(), ensure_ascii=False) if as_json else _line(one), flush=wait)

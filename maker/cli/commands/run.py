@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,8 +49,9 @@ from maker.job.job import Job
 from maker.job.plan_words import like_seen, second_number
 from maker.job.probe import input_parts, least_steps
 from maker.job.rules import batches, vote_prices
+from maker.job.stages import StagedJob, is_stage, load_staged
 from maker.lifecycle.control import try_steps
-from maker.lifecycle.queries import RunReport
+from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent
 from maker.models.server_settings import ServerSettings
 from maker.plugin import NEW
@@ -77,6 +79,9 @@ def run(
 ) -> None:
     """Start a run and work on it until it ends."""
     given = [*with_store(overrides, store), *_address(ray_address)]
+    if (staged := load_staged(job, given)) is not None:
+        _run_stages(job, given, staged, limit_steps, print_config=print_config, dry_run=dry_run, as_json=as_json)
+        return
     loaded = api.load_job(job, given)
     if print_config:
         display.print_config(loaded, as_json=as_json)
@@ -106,6 +111,14 @@ def resume(
 ) -> None:
     """Continue a run after its last stored step."""
     given = [*(overrides or []), *_address(ray_address)]
+    if is_stage(show(run_id, store=store).settings):
+        from maker.api.stages import resume_stages
+        from maker.cli.stages import work_on_stages
+
+        _refuse_steps(limit_steps)
+        work_on_stages(
+            lambda on_event: resume_stages(run_id, given, store=store, on_event=on_event), store, as_json=as_json
+        )
     found, job = stored_run(run_id, given, store=store)
     _print_estimate(job, limit_steps, done=found.steps)
 
@@ -113,6 +126,41 @@ def resume(
         return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=on_event)
 
     _work(work, store, as_json=as_json)
+
+
+def _run_stages(
+    job: Path,
+    given: list[str],
+    staged: StagedJob,
+    limit_steps: int | None,
+    *,
+    print_config: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Work through the stages of a job; or print their settings, or what each would take if it asked all rows."""
+    for name, one in zip(staged.names, staged.jobs, strict=True):
+        if print_config or dry_run:
+            print(f"stage {name}:", file=sys.stderr)
+        if print_config:
+            display.print_config(one, as_json=as_json)
+        elif dry_run:
+            display.print_survey(survey_rows(one), vote_prices(one), as_json=as_json)
+    if print_config or dry_run:
+        return
+    # Imported here, as where rows are accepted: a run of one model starts sooner.
+    from maker.api.stages import run_stages
+    from maker.cli.stages import print_ahead, work_on_stages
+
+    _refuse_steps(limit_steps)
+    print_ahead(staged.names)
+    store = staged.jobs[0].store.url
+    work_on_stages(lambda on_event: run_stages(job, given, on_event=on_event), store, as_json=as_json)
+
+
+def _refuse_steps(limit_steps: int | None) -> None:
+    if limit_steps is not None:
+        raise BadInput("--limit-steps counts steps of one run, and the map has stages", fix="use limits.max_calls")
 
 
 def retry(
