@@ -54,7 +54,7 @@ def print_stages(found: StagesReport, *, as_json: bool) -> None:
     rows = []
     for number, report in enumerate(found.reports):
         one = by_name.get(_name(found, number))
-        figures = ("", "", "", "", "not tested yet")
+        figures: tuple[str, ...] = ("", "", "", "", "not tested yet")
         if one is not None:
             wrong = (
                 f"{one['wrong']:,} of {one['labelled']:,} labels [{one['low']:.1%} to {one['high']:.1%}]"

@@ -76,6 +76,7 @@ ASKS = {**CHEAP, "vote": {"k": 4, "on_undecided": "ask"}}
         ({"model": {"kind": "simulated"}}, "has a model beside them"),
         ({"vote": {"row_error": 0.1}, "stage": [{**CHEAP, "vote": {}}, STRONG]}, "stage cheap leaves its margin open"),
         ({"stage": [CHEAP, {**STRONG, "model": {"kind": "simulated", "q": 1}}]}, "stage strong: .*no such setting"),
+        ({"limits": {"max_cost": -1.0}}, "stage cheap: .*limits.max_cost"),
         ({"task": {"decomposer": "hanoi", "disks": 3}}, "is about rows, and hanoi has none"),
     ],
 )
@@ -105,3 +106,10 @@ def test_what_takes_one_model_refuses_stages(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="the job has stages") as refused:
         load_job(job(tmp_path))
     assert "maker run" in refused.value.fix
+
+
+def test_rows_that_are_named_are_for_jobs_of_one_model(tmp_path: Path) -> None:
+    """Stages say themselves what each asks."""
+    tables = job(tmp_path)
+    with pytest.raises(JobError, match=r"task\.rows does not go with stages"):
+        load_staged(tables | {"task": tables["task"] | {"rows": [1]}})
