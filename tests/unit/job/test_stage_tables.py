@@ -76,6 +76,7 @@ ASKS = {**CHEAP, "vote": {"k": 4, "on_undecided": "ask"}}
         ({"model": {"kind": "simulated"}}, "has a model beside them"),
         ({"vote": {"row_error": 0.1}, "stage": [{**CHEAP, "vote": {}}, STRONG]}, "stage cheap leaves its margin open"),
         ({"stage": [CHEAP, {**STRONG, "model": {"kind": "simulated", "q": 1}}]}, "stage strong: .*no such setting"),
+        ({"limits": {"max_cost": -1.0}}, "stage cheap: .*limits.max_cost"),
         ({"task": {"decomposer": "hanoi", "disks": 3}}, "is about rows, and hanoi has none"),
     ],
 )
