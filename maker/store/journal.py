@@ -138,14 +138,14 @@ class Journal:
     def _work(self) -> None:
         # Whatever is raised, the driver must hear of it: it would wait for a dead writer for ever.
         try:
-            while not (waited := self._take(LEASE_S / 3)).last:
+            while not (waited := self._take()).last:
                 self._write(waited, due=True)
             self._write(waited)
         except BaseException as error:  # noqa: BLE001 - the driver raises it
             self._failure = error
 
     def _write_waiting(self, *, due: bool = False) -> None:
-        self._write(self._take(0.0), due=due)
+        self._write(self._waiting([]), due=due)
 
     def _write(self, waited: Waited, *, due: bool = False) -> None:
         """Commit entries, and tell of them. If there are none, the lease is renewed where it is ``due``."""
@@ -163,12 +163,15 @@ class Journal:
             self._database.fold_log()
             self._folded_s = now
 
-    def _take(self, wait_s: float) -> Waited:
-        """Return all waiting entries; none if none has come for so long."""
+    def _take(self) -> Waited:
+        """Wait for entries, and return all that have come; none when only the lease is due."""
         try:
-            entries = [self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()]
+            return self._waiting([self._queue.get(timeout=LEASE_S / 3)])
         except queue.Empty:
             return Waited([], last=False)
+
+    def _waiting(self, entries: list[Entry | None]) -> Waited:
+        """Return entries, and those that wait behind them."""
         while True:
             try:
                 entries.append(self._queue.get_nowait())
