@@ -15,7 +15,7 @@ from maker.plugin import Function
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 TABLES = dict(tables())
 ALL = [(title, one) for title, model in TABLES.items() for one in settings_of(model)]
-WRITTEN = {"pilot", "plan"}
+WRITTEN = {"chosen", "pilot", "plan"}
 """Settings that maker writes into a stored run: nobody sets them."""
 BESIDE: dict[str, dict[str, Any]] = {
     "segment": {"form": "tree"}, "output_format": {"output": "out"}, "output_single": {"output": "out"},
