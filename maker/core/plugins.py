@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -323,10 +323,14 @@ def _unknown(what: str, name: str, known: list[str]) -> PluginError:
     return PluginError(f"there is no {what} {name!r}", fix=fix, name=name)
 
 
-@lru_cache(256)
 def _distribution(point: EntryPoint) -> str:
-    # Each look reads and parses the distribution's whole metadata.
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+    return _title(point.dist) if point.dist else "an unknown distribution"
+
+
+@lru_cache(256)
+def _title(distribution: Distribution) -> str:
+    # Each look reads and parses the distribution's whole metadata. Entry points of two distributions may be equal.
+    return f"{distribution.name} {distribution.version}"
 
 
 def _file(loaded: Any) -> str:

@@ -31,9 +31,12 @@ def budget_terms(job: Job) -> BudgetTerms | None:
 
 
 def check_vote_budget(job: Job, raw: Raw) -> None:
-    """Refuse a budget where there is nothing to spread it over, and what decides otherwise."""
+    """Refuse a budget where there is nothing to spread it over, and what decides otherwise.
+
+    A stored run was begun with it; one of an earlier version may have a budget that was for plans alone.
+    """
     said = _said(job)
-    if said is None or (said == "budget" and (job.needs_plan or job.vote.plan)):
+    if said is None or raw.stored or (said == "budget" and (job.needs_plan or job.vote.plan)):
         return
     what = f"{raw.place('vote', said)}: vote.{said}"
     if job.vote.budget is not None and job.vote.budget_cost is not None:

@@ -117,7 +117,6 @@ def test_a_shared_limit_is_stated_and_seen(store: str) -> None:
 
     async def work() -> None:
         async with maker.Service(store=store) as service:
-            assert await service.limits() == []
             stated = await service.limit("acme", requests_per_minute=60, max_cost=2.5)
             assert (stated.requests_per_minute, stated.concurrency, stated.max_cost) == (60, None, 2.5)
             await service.limit("acme", requests_per_minute="none")

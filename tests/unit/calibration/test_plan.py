@@ -273,7 +273,7 @@ def test_a_budget_goes_to_the_steps_that_need_it(job: Callable[..., Job]) -> Non
     assert found.target is None
     assert found.margins.votes.estimate <= 5100
     assert found.margins.right.low < 0.9515 < found.margins.right.high
-    even = plan(api.load_job(settings | {"vote": {"k": 4, "budget": 5100}})).own
+    even = plan(api.load_job(settings | {"vote": {"k": 4}})).own
     assert even is not None
     assert even.right.high < 0.2
     ended = api.run(settings | {"vote": {"k": "auto", "budget": 5100}})

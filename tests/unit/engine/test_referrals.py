@@ -315,12 +315,12 @@ KILLED = """
 import os, signal, sys
 import maker
 from maker.store.batch import LogWriter
-write = LogWriter.write
+write = LogWriter.write_rest
 def killed(self, connection, rows):
     write(self, connection, rows)
     if rows.answered:
         os.kill(os.getpid(), signal.SIGKILL)
-LogWriter.write = killed
+LogWriter.write_rest = killed
 maker.resume(sys.argv[1], store=sys.argv[2])
 """
 
