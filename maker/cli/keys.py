@@ -20,8 +20,9 @@ except ImportError:
     # Windows.
     termios = None  # type: ignore[assignment]
 
-END, ESCAPE = "\x04", "\x1b"
-"""Ctrl-D, and what arrows and function keys begin with."""
+ENDS, ESCAPE = ("", "\x04", "\x00"), "\x1b"
+"""How standard input ends: the terminal is gone, Ctrl-D, and a Ctrl-D that was pressed while no key was read. And what
+arrows and function keys begin with."""
 
 
 def read_key(prompt: str) -> str:
@@ -37,7 +38,7 @@ def read_key(prompt: str) -> str:
     with _interrupts_alone():
         key = str(typer.getchar()) if termios is None else _pressed(sys.stdin.fileno())
     print(key if key.isprintable() else "", flush=True)
-    if key in ("", END):
+    if key in ENDS:
         raise EOFError
     return key.strip()
 

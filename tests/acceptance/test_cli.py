@@ -149,7 +149,7 @@ def test_verify(solved: Commands) -> None:
     found = solved.json("verify", "last")
     assert found == {
         "run_id": shown["run_id"], "steps": MOVES, "digest": shown["digest"], "whole": True, "problem": "",
-        "right": True, "not_asked": 0,
+        "right": True, "not_asked": 0, "reviewed": 0,
     }  # fmt: skip
 
 

@@ -117,6 +117,15 @@ def test_single_keys(maker: Commands, undecided: list[str]) -> None:
     assert maker.good("results", "last").count("reviewed by ann") == 2
 
 
+def test_a_key_that_is_pressed_ahead_ends_it_too(maker: Commands, undecided: list[str]) -> None:
+    """A Ctrl-D that comes while no key is read is another character for the kernel."""
+    with at_terminal(maker, "review", "last") as terminal:
+        terminal.press("\x04")
+        terminal.wait_for("q quit: ")
+        assert terminal.process.wait(timeout=60) == 130
+    assert left(maker) == undecided
+
+
 @pytest.mark.parametrize("how", ["\x03", "\x04", signal.SIGTERM], ids=["Ctrl-C", "Ctrl-D", "SIGTERM"])
 def test_an_interrupt_leaves_what_is_decided(maker: Commands, undecided: list[str], how: str | signal.Signals) -> None:
     """The exit code is that of an interrupt, and the terminal is told what was done."""
