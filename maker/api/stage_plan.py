@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple, Unpack
 
@@ -14,7 +13,7 @@ from maker.job.fingerprint import run_fingerprint
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike
-from maker.job.resolve import stored_job
+from maker.job.resolve import derived
 from maker.job.rules import vote_prices
 from maker.job.stages import load_staged
 from maker.lifecycle import once
@@ -130,11 +129,9 @@ def _pilot(
 ) -> _Pilot:
     """Ask a stage's model about the labelled rows, and say how it answers each."""
     asked = sorted(labels.rows.rows)
-    task = {**job.settings["task"], **job.given, "chosen": packed(asked)}
     settings = {table: content for table, content in job.settings.items() if table != "accept"}
-    run = {**settings["run"], "name": f"pilot of stage {name}"}
-    made = stored_job({**settings, "run": run, "task": task}, f"of the pilot of stage {name}")
-    made = replace(made, store=made.store.model_copy(update={"url": job.store.url}))
+    task = settings["task"] | {"chosen": packed(asked)}
+    made = derived(job, {**settings, "task": task}, [f"run.name=pilot of stage {name}"])
     run_id = f"pilot-{sha256(fingerprint_text(run_fingerprint(made)).encode()).hexdigest()[:16]}"
     report = once.start_once(made, run_id, on_event=on_event, stop=stop)
     if report.status != "done":

@@ -17,16 +17,15 @@ from maker.api.map_progress import shown_progress
 from maker.api.map_result import MapResult, UndecidedRow
 from maker.api.map_rows import Asked, refuse_columns, rows_of, task_table
 from maker.api.questions import Question
-from maker.api.stages import StagesReport, stage_results, work_through
+from maker.api.stages import StagesReport, parts_begun_with, stage_results, work_through
 from maker.core.atomic import replacing
-from maker.errors import BadInput, RunNotFound, StoreMissing
+from maker.errors import BadInput
 from maker.job.job import Job
 from maker.job.stages import load_staged
 from maker.lifecycle import once
-from maker.lifecycle.queries import opened, store_url
+from maker.lifecycle.queries import store_url
 from maker.lifecycle.rows import RowResult
-from maker.store.runs import find_run, new_id, read_parts
-from maker.types import InputPart
+from maker.store.runs import new_id
 
 STAGE, ACCEPTED = "_stage", "_accepted"
 """The columns that say which stage has the last word on a row, and whether the row is accepted."""
@@ -95,7 +94,7 @@ def map_in_stages(
         )
     folder = rows_of(url, run_id)
     with rows_folder(folder), shown_progress(len(given), wanted=progress) as bar:
-        known = _known(url, run_id)
+        known = parts_begun_with(url, run_id)
         found = ask_rows(given, question, folder, known, run_id)
         if known and found.new:
             raise BadInput(
@@ -110,15 +109,6 @@ def map_in_stages(
         _write_labels(file, labels, staged.jobs[0], found.places, columns)
         report = work_through(staged, run_id, on_event=bar.after(0), stop=stop)
     return StagedMapResult(report, url, given, found, columns.kinds)
-
-
-def _known(url: str, run_id: str) -> tuple[InputPart, ...]:
-    """Return the files that the map's first stage has read, () where it has not begun."""
-    try:
-        with opened(url) as database:
-            return read_parts(database, find_run(database, run_id, exact=True).key)
-    except (StoreMissing, RunNotFound):
-        return ()
 
 
 def _write_labels(file: Path, labels: Mapping[Any, Any], job: Job, places: array[int], columns: AnswerColumns) -> None:

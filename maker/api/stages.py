@@ -181,7 +181,7 @@ class _Sequence:
         self._staged, self._first, self._own = staged, first, own
         self._on_event, self._stop = on_event, stop
         self._url = staged.jobs[0].store.url
-        self._parts = self._begun_with()
+        self._parts = parts_begun_with(self._url, first)
         self._labels = read_stage_labels(_with_parts(staged.jobs[0], self._parts), staged.accept)
         self._out = Path(staged.output or f"accept-{first}")
         refuse_folder(self._out, force=True)
@@ -201,14 +201,6 @@ class _Sequence:
         # What was accepted is an event of the first run.
         reports[0] = show(self._first, store=self._url)
         return StagesReport(self._first, tuple(reports), self._staged.names, accepted, self._out)
-
-    def _begun_with(self) -> tuple[InputPart, ...]:
-        """Return the input files as they were when the first stage began; () where it has not."""
-        try:
-            with closing(open_database(self._url, create=False)) as database:
-                return read_parts(database, find_run(database, self._first, exact=True).key)
-        except (StoreMissing, RunNotFound):
-            return ()
 
     def _stage(self, number: int, before: Sequence[str]) -> RunReport | None:
         """Start a stage or go on with it, until it rests; None where no row is left for it."""
@@ -242,7 +234,9 @@ class _Sequence:
             cascade.keep_all(tuning)
             return None
         stages = self._staged.stages(self._first, number, packed(tuning))
-        return stage_job(job, stages, rows, limits=limits, parts=self._parts or self._begun_with())
+        # Where the first stage began in this call, they were not known before.
+        parts = self._parts or parts_begun_with(self._url, self._first)
+        return stage_job(job, stages, rows, limits=limits, parts=parts)
 
     def _refuse_another(self, number: int, run_id: str, begun: Begun) -> None:
         """Raise `RunIdTaken` unless a stage was begun as the job has it. Its limits may be others."""
@@ -268,6 +262,15 @@ class _Sequence:
             found = accept_cascade(database, cascade, self._labels, self._staged.accept)
             write_cascade(self._out, cascade, found, format=self._staged.output_format, force=True)
         return found
+
+
+def parts_begun_with(url: str, first: str) -> tuple[InputPart, ...]:
+    """Return the input files as they were when a map's first stage began; () where it has not."""
+    try:
+        with opened(url) as database:
+            return read_parts(database, find_run(database, first, exact=True).key)
+    except (StoreMissing, RunNotFound):
+        return ()
 
 
 def _with_parts(job: Job, parts: Sequence[InputPart]) -> Job:

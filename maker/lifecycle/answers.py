@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from maker.core.user_code import FIX_PARSE, call_user_code, unfit
@@ -17,7 +18,7 @@ from maker.job.rules import rules_of
 from maker.lifecycle.code_change import job_in_order
 from maker.store.backend.database import Database
 from maker.store.referrals import OpenReferral, ReferralRow, give_step_answer
-from maker.store.runs import RunRow, read_parts
+from maker.store.runs import RunRow, read_parts, run_at
 from maker.types import RedFlag, Sample, Step
 from maker.voting.messages import Decided
 from maker.voting.policy import Shared
@@ -96,6 +97,11 @@ def answering_job(database: Database, row: RunRow) -> Job:
             fix="answer it with the code that it was started with",
         )
     return job_in_order(job, row.classes) if row.changes else job
+
+
+def answering_jobs(database: Database) -> Callable[[int], Job]:
+    """Return a function that gives the job of a run, by its key, as `answering_job` does: each is loaded once."""
+    return cache(lambda run: answering_job(database, run_at(database, run)))
 
 
 def _chosen(job: Job, asked: Asked, row: ReferralRow, value: Any) -> str:

@@ -5,7 +5,6 @@ An answer stands beside the log (`maker.store.reviews`): the run may be over, an
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
@@ -16,13 +15,13 @@ from maker.engine.referrals import asked_at
 from maker.errors import BadInput, TaskFailed
 from maker.job.job import Job
 from maker.job.rules import rules_of
-from maker.lifecycle.answers import answering_job, checked
-from maker.lifecycle.rows import Round, RowLog, Settled, is_map, samples
+from maker.lifecycle.answers import answering_jobs, checked
+from maker.lifecycle.rows import RowLog, Settled, is_map, samples
 from maker.store.backend.database import Database
 from maker.store.log import SampleRow, read_outcomes, read_prompts
 from maker.store.referrals import OpenReferral, ReferralRow, StepKey
 from maker.store.reviews import MISSED, ReviewRow, give_review, read_reviews
-from maker.store.runs import RunRow, run_at
+from maker.store.runs import RunRow
 from maker.types import Flag, Sample, Step, StepClass
 from maker.voting.messages import Proposal
 from maker.voting.paths import chain_name, read_name
@@ -47,7 +46,7 @@ class MissedRows:
         self._run = run
         self._log = RowLog(database, run)
         self._rounds = self._log.rounds()
-        self._jobs: dict[int, Job] = {}
+        self._job = answering_jobs(database)
 
     def __iter__(self) -> Iterator[Settled]:
         """Yield them as they are now; reads outcomes alone, in constant memory but for what people have answered."""
@@ -141,13 +140,8 @@ class MissedRows:
         reviews = read_reviews(self._database, one.chain.key)
         for outcome in read_outcomes(self._database, one.chain.key, start, stop):
             row = one.rows[outcome.idx]
-            if outcome.outcome in MISSED and not any(_asks(again, row) for again in later):
+            if outcome.outcome in MISSED and not any(again.child_of(row) is not None for again in later):
                 yield one.as_settled(outcome.idx, None, outcome, reviews)
-
-    def _job(self, run: int) -> Job:
-        if run not in self._jobs:
-            self._jobs[run] = answering_job(self._database, run_at(self._database, run))
-        return self._jobs[run]
 
     def _votes(
         self, settled: Settled, key: StepKey, kept: Sequence[SampleRow]
@@ -206,8 +200,3 @@ def _counted(kept: Iterable[SampleRow], kind: int, models: int) -> Tally:
             flags.setdefault(Flag(sample.flag), [0] * models)[sample.model] += 1
     rivals = {name: tuple(found) for name, found in votes.items()}
     return Tally(kind, 1, (0,) * models, rivals, {flag: tuple(found) for flag, found in flags.items()})
-
-
-def _asks(one: Round, row: int) -> bool:
-    place = bisect_left(one.rows, row)
-    return place < len(one.rows) and one.rows[place] == row

@@ -111,6 +111,11 @@ class Round(NamedTuple):
     rows: Sequence[int]
     decomposer: RowDecomposer[Any, Any]
 
+    def child_of(self, row: int) -> int | None:
+        """Return which child asks a row, None if the round does not ask it."""
+        place = bisect_left(self.rows, row)
+        return place if place < len(self.rows) and self.rows[place] == row else None
+
     def settled(self, start: int = 0) -> Iterator[Settled]:
         """Yield the children from ``start`` up to the first that is still open."""
         steps = read_steps(self.database, self.chain.key, start, self.chain.cursor, single=True)

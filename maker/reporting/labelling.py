@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,14 @@ from maker.core.user_code import call_user_code
 from maker.engine.referrals import Asked, asked_at
 from maker.errors import BadInput, TaskFailed
 from maker.job.job import Job
-from maker.lifecycle.answers import accepted, answering_job
+from maker.lifecycle.answers import accepted, answering_jobs
 from maker.lifecycle.rows import RowLog
 from maker.plugin import vote_key
 from maker.reporting.audit import Sampled
 from maker.reporting.labels import read_begun, write_label
 from maker.store.backend.database import Database
 from maker.store.referrals import StepKey
-from maker.store.runs import RunRow, run_at
+from maker.store.runs import RunRow
 from maker.types import Step
 
 
@@ -38,7 +37,7 @@ class Labelling:
         self._file = file
         self.sample, self._labels = read_begun(database, run, file)
         self._rounds = RowLog(database, run).rounds()
-        self._jobs: dict[int, Job] = {}
+        self._job = answering_jobs(database)
 
     def __iter__(self) -> Iterator[Sampled]:
         """Yield the rows that had no label when the file was read."""
@@ -73,10 +72,6 @@ class Labelling:
     def _asked(self, one: Sampled) -> tuple[Job, Asked]:
         """Return where a row was asked last, and the job that asked it."""
         row = one.result.row
-        places = ((found, bisect_left(found.rows, row)) for found in reversed(self._rounds))
-        asked, child = next((found, at) for found, at in places if at < len(found.rows) and found.rows[at] == row)
-        run = asked.chain.run
-        if run not in self._jobs:
-            self._jobs[run] = answering_job(self._database, run_at(self._database, run))
-        job = self._jobs[run]
+        asked, child = next((one, child) for one in reversed(self._rounds) if (child := one.child_of(row)) is not None)
+        job = self._job(asked.chain.run)
         return job, asked_at(self._database, job.decomposer, StepKey(asked.chain.key, child, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -199,10 +198,10 @@ def _rows(database: Database, run: RunRow, counter: _Recounter, labels: RowLabel
     log = RowLog(database, run)
     names, rounds = RowNames(log), log.rounds()
     for number, one in enumerate(rounds):
-        newer = [later.rows for later in rounds[number + 1 :]]
+        newer = rounds[number + 1 :]
         for voted_step in read_voted_steps(database, one.chain.key, single=True):
             row = one.rows[voted_step.idx]
-            if not voted_step.taken and not any(_holds(rows, row) for rows in newer):
+            if not voted_step.taken and all(later.child_of(row) is None for later in newer):
                 found = counter.step(one.chain.path, voted_step, row)
                 if labels is not None and row in labels.rows:
                     found = _judged(found, log.task, labels, row)
@@ -216,11 +215,6 @@ def _judged(one: Rescored, task: RowDecomposer[Any, Any], labels: RowLabels, row
         right_before=labels.is_right(task, row, one.before),
         right_now=None if unknown else labels.is_right(task, row, one.now),
     )
-
-
-def _holds(rows: Sequence[int], row: int) -> bool:
-    place = bisect_left(rows, row)
-    return place < len(rows) and rows[place] == row
 
 
 class _Recounter:

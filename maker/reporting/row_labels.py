@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -278,10 +277,10 @@ class FirstReply(NamedTuple):
 
 def _asked_in(one: Round, settled: Settled) -> Sequence[SampleRow]:
     """Return a row's samples in an earlier round than the one that settled it; () where that did not ask it."""
-    place = bisect_left(one.rows, settled.row)
-    if one is settled.round or place == len(one.rows) or one.rows[place] != settled.row:
+    child = one.child_of(settled.row)
+    if one is settled.round or child is None:
         return ()
-    return list(read_samples(one.database, one.chain.key, place, place + 1))
+    return list(read_samples(one.database, one.chain.key, child, child + 1))
 
 
 def first_reply(settled: Settled) -> FirstReply | None:

@@ -235,17 +235,22 @@ def reply(prompt: str, seed: int) -> str:
     return ("red", "green")[chance.random() > p]
 
 
+def items(folder: Path, count: int) -> dict[str, Any]:
+    """Write so many rows, and return the task that asks about them."""
+    lines = (json.dumps({"id": f"r{number}", "text": f"item {number}"}) for number in range(count))
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    return {
+        "decomposer": "map",
+        "input": str(folder / "rows.jsonl"),
+        "template": "What colour is {{text}}",
+        "id_column": "id",
+    }
+
+
 def test_in_batches_each_allocation_is_a_round(tmp_path: Path) -> None:
-    lines = (json.dumps({"id": f"r{number}", "text": f"item {number}"}) for number in range(300))
-    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
     with BatchServer(reply) as server:
         tables: dict[str, Any] = {
-            "task": {
-                "decomposer": "map",
-                "input": str(tmp_path / "rows.jsonl"),
-                "template": "What colour is {{text}}",
-                "id_column": "id",
-            },
+            "task": items(tmp_path, 300),
             "model": {
                 "kind": "openai", "url": server.url, "name": "m", "batch": True, "batch_poll_s": 0.05, "retry_s": 2,
             },
@@ -264,16 +269,9 @@ def test_in_batches_each_allocation_is_a_round(tmp_path: Path) -> None:
 
 
 def test_money_buys_votes_at_what_they_have_cost(tmp_path: Path) -> None:
-    lines = (json.dumps({"id": f"r{number}", "text": f"item {number}"}) for number in range(200))
-    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
     with BatchServer(reply) as server:
         tables: dict[str, Any] = {
-            "task": {
-                "decomposer": "map",
-                "input": str(tmp_path / "rows.jsonl"),
-                "template": "What colour is {{text}}",
-                "id_column": "id",
-            },
+            "task": items(tmp_path, 200),
             "model": {"kind": "openai", "url": server.url, "name": "m", "prompt_price": 10, "completion_price": 30},
             "vote": {"k": 3, "budget_cost": 1000.0},
             "store": {"url": url(tmp_path)},
